@@ -1,0 +1,1 @@
+//! The catalogue of metrics, log events and spans: typed handles, no free strings.
