@@ -1,0 +1,167 @@
+//! Cuts a buffer into lines and field lines (RFC 9112 sections 2.2 and 5). Knows no field's meaning.
+//! Invariant: a fault is reported only once its line is complete, so the outcome never depends on how
+//! the bytes were cut; and no byte is looked at more than a fixed number of times.
+
+use crate::chars;
+use crate::error::ParseError;
+use crate::head::Span;
+use crate::name::Known;
+
+/// Where the next line begins and how far a line end has been looked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cursor {
+    pub pos: usize,
+    scanned: usize,
+}
+
+/// One field line; the value has no surrounding whitespace.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FieldLine {
+    pub name: Span,
+    pub value: Span,
+    pub known: Option<Known>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Next {
+    Partial,
+    Field(FieldLine),
+    /// The empty line; the cursor stands behind it.
+    End,
+}
+
+/// The bound of a section and what exceeding it is called.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bound {
+    pub end: usize,
+    pub error: ParseError,
+}
+
+enum Scan {
+    Partial,
+    Field(FieldLine, usize),
+    End,
+}
+
+impl Cursor {
+    pub fn at(pos: usize) -> Cursor {
+        Cursor { pos, scanned: pos }
+    }
+
+    /// A whole line without its CRLF, or `None` when it is not complete yet.
+    pub fn line<'a>(&mut self, buffer: &'a [u8], bound: Bound) -> Result<Option<&'a [u8]>, ParseError> {
+        let from = self.scanned.max(self.pos);
+        let Some(lf) = memchr::memchr(b'\n', buffer.get(from..).unwrap_or_default()) else {
+            return self.wait(buffer, bound).map(|()| None);
+        };
+        let lf = from + lf;
+        if lf >= bound.end {
+            return Err(bound.error);
+        }
+        let line = buffer.get(self.pos..lf).unwrap_or_default();
+        let [line @ .., b'\r'] = line else { return Err(ParseError::BareLf) };
+        *self = Cursor::at(lf + 1);
+        Ok(Some(line))
+    }
+
+    /// The next field line.
+    #[inline]
+    pub fn field(&mut self, buffer: &[u8], bound: Bound) -> Result<Next, ParseError> {
+        // A line that was incomplete before is looked at again only when its end is there.
+        if self.scanned > self.pos
+            && memchr::memchr(b'\n', buffer.get(self.scanned..).unwrap_or_default()).is_none()
+        {
+            return self.wait(buffer, bound).map(|()| Next::Partial);
+        }
+        match scan_field(buffer, self.pos) {
+            Ok(Scan::Field(line, next)) => {
+                if next > bound.end {
+                    return Err(bound.error);
+                }
+                *self = Cursor::at(next);
+                Ok(Next::Field(line))
+            }
+            Ok(Scan::End) => {
+                if self.pos + 2 > bound.end {
+                    return Err(bound.error);
+                }
+                *self = Cursor::at(self.pos + 2);
+                Ok(Next::End)
+            }
+            Ok(Scan::Partial) => self.wait(buffer, bound).map(|()| Next::Partial),
+            Err(fault) => match memchr::memchr(b'\n', buffer.get(self.pos..).unwrap_or_default()) {
+                None => self.wait(buffer, bound).map(|()| Next::Partial),
+                Some(lf) if self.pos + lf >= bound.end => Err(bound.error),
+                Some(_) => Err(fault),
+            },
+        }
+    }
+
+    fn wait(&mut self, buffer: &[u8], bound: Bound) -> Result<(), ParseError> {
+        self.scanned = buffer.len();
+        if buffer.len() > bound.end { Err(bound.error) } else { Ok(()) }
+    }
+}
+
+#[inline]
+fn scan_field(buffer: &[u8], pos: usize) -> Result<Scan, ParseError> {
+    match buffer.get(pos) {
+        None => return Ok(Scan::Partial),
+        Some(b'\r') => {
+            return match buffer.get(pos + 1) {
+                None => Ok(Scan::Partial),
+                Some(b'\n') => Ok(Scan::End),
+                Some(_) => Err(ParseError::BareCr),
+            };
+        }
+        Some(b' ' | b'\t') => return Err(ParseError::ObsFold),
+        Some(_) => {}
+    }
+    let Some(colon) = chars::find_colon(buffer, pos) else {
+        return Err(name_fault(&buffer[pos..], false));
+    };
+    let name = &buffer[pos..colon];
+    let known = Known::lookup(name);
+    if known.is_none() && (!chars::is_token(name) || name.len() > u16::MAX as usize) {
+        return Err(name_fault(name, true));
+    }
+    let mut start = colon + 1;
+    while let Some(b' ' | b'\t') = buffer.get(start) {
+        start += 1;
+    }
+    let Some(mut end) = chars::find_control(buffer, start) else { return Ok(Scan::Partial) };
+    let next = end + 2;
+    match (buffer[end], buffer.get(end + 1)) {
+        (b'\r', Some(b'\n')) => {}
+        (b'\r', None) => return Ok(Scan::Partial),
+        (b'\r', Some(_)) => return Err(ParseError::BareCr),
+        (b'\n', _) => return Err(ParseError::BareLf),
+        _ => return Err(ParseError::InvalidValue),
+    }
+    while end > start && matches!(buffer[end - 1], b' ' | b'\t') {
+        end -= 1;
+    }
+    Ok(Scan::Field(FieldLine { name: Span::new(pos, colon), value: Span::new(start, end), known }, next))
+}
+
+/// What is wrong with bytes that should have been a name; `colon` says whether one follows them.
+#[cold]
+fn name_fault(name: &[u8], colon: bool) -> ParseError {
+    let Some(bad) = chars::first_non_token(name) else {
+        return match (colon, name.is_empty()) {
+            (true, true) => ParseError::EmptyName,
+            (true, false) => ParseError::InvalidName,
+            (false, _) => ParseError::MissingColon,
+        };
+    };
+    let rest = &name[bad..];
+    match rest {
+        [b'\n', ..] => ParseError::BareLf,
+        [b'\r', b'\n', ..] => ParseError::MissingColon,
+        [b'\r', ..] => ParseError::BareCr,
+        [b' ' | b'\t', ..] if colon && rest.iter().all(|b| matches!(b, b' ' | b'\t')) => {
+            ParseError::SpaceBeforeColon
+        }
+        _ => ParseError::InvalidName,
+    }
+}

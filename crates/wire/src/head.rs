@@ -1,0 +1,315 @@
+//! [`Head`]: the fields of a message in wire order, in one byte arena, with edits that can be undone.
+//! It never holds framing or hop-by-hop fields, and nothing can be put in that would break a line.
+
+use std::fmt;
+
+use crate::chars;
+use crate::error::InvalidValue;
+use crate::name::{Known, Name};
+
+/// In an entry: not a known name.
+const UNKNOWN: u8 = u8::MAX;
+
+/// A range of the arena.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub start: u32,
+    pub len: u32,
+}
+
+impl Span {
+    /// Invariant: a wire head is bounded far below 4 GiB, and appending checks it.
+    pub fn new(start: usize, end: usize) -> Span {
+        Span { start: start as u32, len: end.saturating_sub(start) as u32 }
+    }
+
+    pub fn end(self) -> usize {
+        self.start as usize + self.len as usize
+    }
+
+    #[inline]
+    pub fn of(self, arena: &[u8]) -> &[u8] {
+        arena.get(self.start as usize..self.end()).unwrap_or_default()
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    name_start: u32,
+    value: Span,
+    name_len: u16,
+    known: u8,
+    alive: bool,
+}
+
+impl Entry {
+    #[inline]
+    fn name(self) -> Span {
+        Span { start: self.name_start, len: u32::from(self.name_len) }
+    }
+
+    #[inline]
+    fn known(self) -> Option<Known> {
+        Known::ALL.get(self.known as usize).copied()
+    }
+}
+
+/// One field of a [`Head`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field<'a> {
+    /// The name in the case it came in.
+    pub name: &'a [u8],
+    pub known: Option<Known>,
+    /// The value without surrounding whitespace; bytes 0x80-0xFF are opaque.
+    pub value: &'a [u8],
+}
+
+/// A point in the history of a [`Head`], to [`Head::rollback`] to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    entries: usize,
+    removals: usize,
+    arena: usize,
+}
+
+/// The fields of a message in wire order: one arena of bytes, entries that point into it.
+///
+/// Edits append; a removal is a tombstone that is logged. So [`Head::mark`] costs nothing and
+/// [`Head::rollback`] restores exactly. Capacity is kept by [`Head::clear`].
+#[derive(Clone, Default)]
+pub struct Head {
+    pub(crate) arena: Vec<u8>,
+    entries: Vec<Entry>,
+    /// Indices of removed entries, in the order of removal.
+    removals: Vec<u32>,
+}
+
+impl Head {
+    /// An empty head that owns no memory.
+    pub fn new() -> Head {
+        Head::default()
+    }
+
+    /// An empty head whose arena is this vector; its contents are dropped, its capacity is kept.
+    pub fn with_arena(mut arena: Vec<u8>) -> Head {
+        arena.clear();
+        Head { arena, entries: Vec::new(), removals: Vec::new() }
+    }
+
+    /// Removes everything and keeps the capacity.
+    pub fn clear(&mut self) {
+        self.arena.clear();
+        self.forget();
+    }
+
+    /// Number of fields.
+    pub fn len(&self) -> usize {
+        self.entries.len() - self.removals.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The fields in wire order; appended ones come last.
+    pub fn iter(&self) -> impl Iterator<Item = Field<'_>> {
+        self.entries.iter().filter(|e| e.alive).map(|e| Field {
+            name: e.name().of(&self.arena),
+            known: e.known(),
+            value: e.value.of(&self.arena),
+        })
+    }
+
+    /// The first value of a name.
+    #[inline]
+    pub fn get(&self, name: &Name) -> Option<&[u8]> {
+        match name.as_known() {
+            Some(known) => self.get_known(known),
+            None => self.first_custom(name.as_str()),
+        }
+    }
+
+    /// All values of a name, in wire order.
+    pub fn get_all<'a>(&'a self, name: &'a Name) -> impl Iterator<Item = &'a [u8]> {
+        self.matching(name.as_known(), name.as_str())
+    }
+
+    /// The first value of a known name.
+    #[inline]
+    pub fn get_known(&self, known: Known) -> Option<&[u8]> {
+        let entry = self.entries.iter().find(|e| e.known == known as u8 && e.alive)?;
+        Some(entry.value.of(&self.arena))
+    }
+
+    /// All values of a known name, in wire order.
+    pub fn all_known(&self, known: Known) -> impl Iterator<Item = &[u8]> {
+        self.entries
+            .iter()
+            .filter(move |e| e.known == known as u8 && e.alive)
+            .map(|e| e.value.of(&self.arena))
+    }
+
+    /// The first value of a name given as text, in any case.
+    pub fn get_str(&self, name: &str) -> Option<&[u8]> {
+        match Known::lookup(name.as_bytes()) {
+            Some(known) => self.get_known(known),
+            None => self.first_custom(name),
+        }
+    }
+
+    /// All values of a name given as text, in any case.
+    pub fn all_str<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.matching(Known::lookup(name.as_bytes()), name)
+    }
+
+    /// Whether there is a field of this name.
+    pub fn contains(&self, name: &Name) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// Adds a field at the end. Surrounding spaces and tabs of the value are dropped.
+    ///
+    /// # Errors
+    /// When the value holds a control character other than HTAB, or the field is a framing or
+    /// hop-by-hop field, which is a typed field of the message.
+    pub fn append(&mut self, name: &Name, value: &[u8]) -> Result<(), InvalidValue> {
+        self.push(name.as_known(), name.as_str().as_bytes(), value)
+    }
+
+    /// Adds a field whose name is bytes, with the same checks as [`Head::append`] and that of the name.
+    pub fn append_raw(&mut self, name: &[u8], value: &[u8]) -> Result<(), InvalidValue> {
+        let known = Known::lookup(name);
+        if known.is_none() && !chars::is_token(name) {
+            return Err(InvalidValue::Name);
+        }
+        self.push(known, name, value)
+    }
+
+    /// Removes all fields of the name, then adds this one; no field of the name is left if it is refused.
+    pub fn set(&mut self, name: &Name, value: &[u8]) -> Result<(), InvalidValue> {
+        self.remove(name);
+        self.append(name, value)
+    }
+
+    /// Removes all fields of the name; says whether there were any.
+    pub fn remove(&mut self, name: &Name) -> bool {
+        match name.as_known() {
+            Some(known) => self.remove_where(|e, _| e.known == known as u8),
+            None => self.remove_custom(name.as_str().as_bytes()),
+        }
+    }
+
+    /// Removes all fields whose name begins so, in any case; says whether there were any.
+    pub fn remove_prefix(&mut self, prefix: &str) -> bool {
+        let prefix = prefix.as_bytes();
+        self.remove_where(|e, arena| {
+            let name = e.name().of(arena);
+            name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+        })
+    }
+
+    /// This point in time, for [`Head::rollback`].
+    pub fn mark(&self) -> Mark {
+        Mark { entries: self.entries.len(), removals: self.removals.len(), arena: self.arena.len() }
+    }
+
+    /// Undoes every edit since `mark`. Marks may be nested; rolling back to an outer one voids the inner ones.
+    pub fn rollback(&mut self, mark: Mark) {
+        for &index in self.removals.get(mark.removals..).unwrap_or_default() {
+            if let Some(entry) = self.entries.get_mut(index as usize) {
+                entry.alive = true;
+            }
+        }
+        self.removals.truncate(mark.removals);
+        self.entries.truncate(mark.entries);
+        self.arena.truncate(mark.arena);
+    }
+
+    fn matching<'a>(&'a self, known: Option<Known>, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        let number = known.map_or(UNKNOWN, |k| k as u8);
+        self.entries.iter().filter(move |e| e.known == number && e.alive).filter_map(move |e| {
+            let same = known.is_some() || e.name().of(&self.arena).eq_ignore_ascii_case(name.as_bytes());
+            same.then(|| e.value.of(&self.arena))
+        })
+    }
+
+    fn first_custom(&self, name: &str) -> Option<&[u8]> {
+        let same = |e: &&Entry| {
+            e.known == UNKNOWN && e.alive && e.name().of(&self.arena).eq_ignore_ascii_case(name.as_bytes())
+        };
+        self.entries.iter().find(same).map(|e| e.value.of(&self.arena))
+    }
+
+    fn push(&mut self, known: Option<Known>, name: &[u8], value: &[u8]) -> Result<(), InvalidValue> {
+        if known.is_some_and(Known::is_reserved) {
+            return Err(InvalidValue::Reserved);
+        }
+        let value = chars::trim(value);
+        if chars::find_control(value, 0).is_some() {
+            return Err(InvalidValue::Control);
+        }
+        if name.len() > u16::MAX as usize || !self.has_room(name.len() + value.len()) {
+            return Err(InvalidValue::TooLong);
+        }
+        let name = self.store(name);
+        let value = self.store(value);
+        self.push_wire(name, value, known);
+        Ok(())
+    }
+
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        self.arena.len().checked_add(bytes).is_some_and(|end| end <= u32::MAX as usize)
+    }
+
+    /// Copies bytes behind the arena. The caller has asked [`Head::has_room`].
+    pub(crate) fn store(&mut self, bytes: &[u8]) -> Span {
+        let start = self.arena.len();
+        self.arena.extend_from_slice(bytes);
+        Span::new(start, self.arena.len())
+    }
+
+    /// Adds an entry for bytes that are in the arena and have been checked.
+    #[inline]
+    pub(crate) fn push_wire(&mut self, name: Span, value: Span, known: Option<Known>) {
+        self.entries.push(Entry {
+            name_start: name.start,
+            value,
+            name_len: name.len as u16,
+            known: known.map_or(UNKNOWN, |k| k as u8),
+            alive: true,
+        });
+    }
+
+    /// Drops the entries and leaves the arena as it is.
+    pub(crate) fn forget(&mut self) {
+        self.entries.clear();
+        self.removals.clear();
+    }
+
+    /// Removes the fields of a name that is not a known one.
+    pub(crate) fn remove_custom(&mut self, name: &[u8]) -> bool {
+        self.remove_where(|e, arena| {
+            e.known == UNKNOWN
+                && usize::from(e.name_len) == name.len()
+                && e.name().of(arena).eq_ignore_ascii_case(name)
+        })
+    }
+
+    fn remove_where(&mut self, mut matches: impl FnMut(&Entry, &[u8]) -> bool) -> bool {
+        let before = self.removals.len();
+        for (index, entry) in self.entries.iter_mut().enumerate() {
+            if entry.alive && matches(entry, &self.arena) {
+                entry.alive = false;
+                self.removals.push(index as u32);
+            }
+        }
+        self.removals.len() > before
+    }
+}
+
+impl fmt::Debug for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = String::from_utf8_lossy;
+        f.debug_map().entries(self.iter().map(|e| (text(e.name), text(e.value)))).finish()
+    }
+}

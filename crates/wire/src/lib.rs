@@ -1,0 +1,21 @@
+//! What goes over the wire, without the wire: [`Head`], the typed heads of requests and responses,
+//! and the HTTP/1.1 codec for both sides (RFC 9110, RFC 9112).
+//! Bytes come in, events and bytes go out. Nothing here may know a socket, a clock, a task or a policy.
+
+mod chars;
+mod error;
+pub mod h1;
+mod head;
+mod message;
+mod method;
+mod name;
+
+pub use error::{InvalidName, InvalidTarget, InvalidValue, ParseError};
+pub use h1::{
+    BodyDecoder, Event, LAST_CHUNK, Limits, Progress, RequestParser, ResponseParser, Step, chunk_prefix,
+    encode_request, encode_response, encode_trailers,
+};
+pub use head::{Field, Head, Mark};
+pub use message::{Connection, RequestHead, RequestMark, ResponseHead};
+pub use method::{Framing, Method, Scheme, Version};
+pub use name::{Known, Name};
