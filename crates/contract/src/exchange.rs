@@ -1,0 +1,213 @@
+//! One request and its response, as policies, destinations, variables and the log see it.
+//!
+//! Recycled per worker: `reset` keeps every buffer's capacity. Holds no socket.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Range;
+use std::sync::Arc;
+
+use narthex_wire::{RequestHead, ResponseHead};
+use smallvec::SmallVec;
+
+use crate::{Caller, Detail, Reason, Slots, Stage, TraceContext};
+
+/// A point in time on both clocks: `monotonic` for differences, `unix` for people and tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// Nanoseconds since an arbitrary start; never goes back.
+    pub monotonic: u64,
+    /// Milliseconds since 1970-01-01 UTC.
+    pub unix_ms: u64,
+}
+
+/// The client's end of the connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Client {
+    /// Who is at the other end of the socket.
+    pub peer: SocketAddr,
+    /// Who the client is, `trusted_hops` of `X-Forwarded-For` considered.
+    pub ip: IpAddr,
+    pub tls: bool,
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        let ip = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        Self { peer: SocketAddr::new(ip, 0), ip, tls: false }
+    }
+}
+
+/// The names under which a route is known in logs, metrics and variables.
+#[derive(Debug, PartialEq, Eq)]
+pub struct RouteLabel {
+    pub gateway: Arc<str>,
+    pub route: Arc<str>,
+    /// The path pattern as configured; bounded, unlike the path.
+    pub template: Arc<str>,
+}
+
+/// The parts of the path that the route's template captured: ranges into [`Exchange::path`].
+#[derive(Debug, Default, Clone)]
+pub struct Captures {
+    names: Option<Arc<[Arc<str>]>>,
+    ranges: SmallVec<[Range<u32>; 4]>,
+}
+
+impl Captures {
+    pub fn clear(&mut self) {
+        self.names = None;
+        self.ranges.clear();
+    }
+
+    /// `names[i]` captured `ranges[i]`.
+    pub fn fill(&mut self, names: &Arc<[Arc<str>]>, ranges: impl Iterator<Item = Range<u32>>) {
+        self.ranges.clear();
+        self.ranges.extend(ranges);
+        self.names = (!self.ranges.is_empty()).then(|| Arc::clone(names));
+    }
+
+    /// The captured text of `path`, still percent-encoded.
+    pub fn raw<'p>(&self, path: &'p str, name: &str) -> Option<&'p str> {
+        let index = self.names.as_ref()?.iter().position(|known| &**known == name)?;
+        let range = self.ranges.get(index)?;
+        path.get(range.start as usize..range.end as usize)
+    }
+}
+
+/// How a policy judged, in the order of calling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdicted {
+    Continued,
+    Answered(Option<Reason>),
+    /// In shadow: it would have answered.
+    WouldAnswer(Option<Reason>),
+}
+
+/// One entry of the decision trail.
+#[derive(Debug, Clone, Copy)]
+pub struct TrailEntry {
+    /// The policy's place in its chain.
+    pub policy: u16,
+    pub stage: Stage,
+    pub verdict: Verdicted,
+}
+
+/// Who made the answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Answered {
+    #[default]
+    Nobody,
+    Service,
+    /// A destination or a policy gave a full answer of its own.
+    Configured,
+    /// A refusal, with its reason.
+    Gateway(Reason),
+}
+
+/// Points on the monotonic clock, in nanoseconds; 0 where it did not come to that.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Timings {
+    /// The request was handed to the service's machinery.
+    pub service_begun: u64,
+    /// A connection was there.
+    pub connected: u64,
+    /// The response's head was complete.
+    pub first_byte: u64,
+    /// The last byte from the service.
+    pub service_done: u64,
+}
+
+/// One request and its response.
+#[derive(Default)]
+pub struct Exchange {
+    pub request: RequestHead,
+    /// The normalised path that was matched and authorised (before `strip` and `rewrite`).
+    pub path: String,
+    pub client: Client,
+    pub began: Moment,
+    pub request_id: String,
+    pub trace: TraceContext,
+    pub label: Option<Arc<RouteLabel>>,
+    /// The service asked last, and its instance.
+    pub service: Option<Arc<str>>,
+    pub instance: Option<SocketAddr>,
+    pub attempts: u16,
+    pub captures: Captures,
+    pub caller: Option<Arc<Caller>>,
+    pub slots: Slots,
+    pub trail: SmallVec<[TrailEntry; 16]>,
+    pub timings: Timings,
+    pub answered: Answered,
+    /// What the operator should read about a refusal.
+    pub operator_detail: Option<crate::OperatorText>,
+    /// Bytes of bodies: from the client, and to it.
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+}
+
+impl Exchange {
+    /// Ready for the next request; keeps capacities.
+    pub fn reset(&mut self) {
+        self.request.clear();
+        self.path.clear();
+        self.request_id.clear();
+        self.trace = TraceContext::default();
+        self.label = None;
+        self.service = None;
+        self.instance = None;
+        self.attempts = 0;
+        self.captures.clear();
+        self.caller = None;
+        self.slots.reset(0);
+        self.trail.clear();
+        self.timings = Timings::default();
+        self.answered = Answered::Nobody;
+        self.operator_detail = None;
+        self.bytes_in = 0;
+        self.bytes_out = 0;
+    }
+
+    /// The reason, where the gateway refused.
+    pub fn reason(&self) -> Option<Reason> {
+        match self.answered {
+            Answered::Gateway(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// `https` where the connection to the client is encrypted.
+    pub fn scheme(&self) -> &'static str {
+        if self.client.tls { "https" } else { "http" }
+    }
+}
+
+/// A policy's view of the request.
+pub struct RequestCx<'x> {
+    pub exchange: &'x mut Exchange,
+    /// The whole body is still to come (`false`: there is none).
+    pub has_body: bool,
+}
+
+/// A policy's view when the destination gave no answer.
+pub struct FailureCx<'x> {
+    pub exchange: &'x mut Exchange,
+    pub reason: Reason,
+    pub detail: &'x Detail,
+}
+
+/// A policy's view of the response.
+pub struct ResponseCx<'x> {
+    pub exchange: &'x mut Exchange,
+    pub response: &'x mut ResponseHead,
+    /// The body's length in bytes where it is known; `None`: streamed.
+    pub length: Option<u64>,
+}
+
+/// A policy's last view: everything is over.
+pub struct EndCx<'x> {
+    pub exchange: &'x Exchange,
+    /// The status that the client saw; 499 where it went away first.
+    pub status: u16,
+    /// Nanoseconds from the first byte of the request to now.
+    pub duration: u64,
+}

@@ -1,0 +1,35 @@
+//! The seams: what a policy, a destination and the core agree on. Small, and it changes rarely.
+//!
+//! Nothing here opens a socket, spawns a task, or knows a policy by name. `proxy` drives these traits,
+//! `policies` and `destinations` implement them, `control` compiles configuration into them.
+
+mod body;
+mod caller;
+mod compile;
+mod destination;
+mod exchange;
+mod policy;
+mod reason;
+mod registry;
+mod reply;
+mod slots;
+mod stage;
+mod trace;
+mod variable;
+
+pub use body::{Body, BodyCx, BodySource, BodyStep, Direction, Frame, Input, Output, SourceError, Step};
+pub use caller::Caller;
+pub use compile::{CompileCx, CompileHost, Place, ServiceId};
+pub use destination::{Destination, DestinationCx, DestinationKind, Outcome};
+pub use exchange::{
+    Answered, Captures, Client, EndCx, Exchange, FailureCx, Moment, RequestCx, ResponseCx, RouteLabel, Timings,
+    TrailEntry, Verdicted,
+};
+pub use policy::{Flow, LocalBoxFuture, Policy, PolicyKind, Verdict};
+pub use reason::{CORE_REASONS, Fault, Reason, ReasonDef, core};
+pub use registry::{DestinationEntry, PolicyEntry, RegisteredDestination, RegisteredPolicy};
+pub use reply::{ClientText, Detail, OperatorText, Reply, Response};
+pub use slots::{Slot, SlotType, SlotValue, Slots};
+pub use stage::{Hooks, Stage};
+pub use trace::TraceContext;
+pub use variable::{Template, VARIABLES, Variable, VariableDoc, VariableError};

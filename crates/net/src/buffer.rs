@@ -1,0 +1,292 @@
+//! Pooled buffers: one pool per worker thread, so that a request allocates none and an idle connection holds none.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use bytes::Buf;
+
+/// Bytes that one buffer holds.
+pub const BUFFER_BYTES: usize = 32 * 1024;
+/// Buffers that a worker's pool keeps; more are given back to the allocator.
+const POOLED: usize = 256;
+/// Room in front of the data for a chunk's size line, so that a chunk is written with one call.
+const HEADROOM: usize = 20;
+/// Room behind the data for CRLF and the last chunk.
+const TAILROOM: usize = 16;
+
+thread_local! {
+    static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+fn take() -> Vec<u8> {
+    POOL.with(|pool| pool.borrow_mut().pop()).unwrap_or_else(|| Vec::with_capacity(BUFFER_BYTES))
+}
+
+fn give_back(mut bytes: Vec<u8>) {
+    if bytes.capacity() < BUFFER_BYTES || bytes.capacity() > 2 * BUFFER_BYTES {
+        return;
+    }
+    bytes.clear();
+    // The pool is gone while its thread ends: then the buffer is simply dropped.
+    let _ = POOL.try_with(|pool| {
+        let mut pool = pool.borrow_mut();
+        if pool.len() < POOLED {
+            pool.push(bytes);
+        }
+    });
+}
+
+/// A pooled vector of at least [`BUFFER_BYTES`] capacity, empty when taken.
+#[derive(Debug)]
+pub struct Pooled(Vec<u8>);
+
+impl Pooled {
+    #[expect(clippy::new_without_default, reason = "taking from a pool is not a default")]
+    pub fn new() -> Self {
+        Self(take())
+    }
+
+    pub fn vec(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Pooled {
+    fn drop(&mut self) {
+        give_back(std::mem::take(&mut self.0));
+    }
+}
+
+/// The one bounded buffer of a half-pump: decoded body bytes on their way from a source to a sink.
+///
+/// Invariant: `start <= end <= bytes.len()`; bytes past `end` are raw, not yet decoded.
+#[derive(Debug, Default)]
+pub struct BodyBuffer {
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+    framed: bool,
+}
+
+impl BodyBuffer {
+    /// The data that the sink has not taken.
+    pub fn data(&self) -> &[u8] {
+        self.bytes.get(self.start..self.end).unwrap_or_default()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// The sink took `count` bytes. An emptied buffer goes back to the pool when its owner waits (`release`).
+    pub fn advance(&mut self, count: usize) {
+        self.start = (self.start + count).min(self.end);
+    }
+
+    /// Gives the memory back while there is nothing in it.
+    pub fn release(&mut self) {
+        if self.is_empty() {
+            self.start = 0;
+            self.end = 0;
+            give_back(std::mem::take(&mut self.bytes));
+        }
+    }
+
+    /// Empty and ready to be read into: append raw bytes to the vector, then `decoded` or `keep`.
+    pub fn prepare(&mut self) -> &mut Vec<u8> {
+        debug_assert!(self.is_empty(), "a buffer is refilled only when it is empty");
+        if self.bytes.capacity() == 0 {
+            self.bytes = take();
+        }
+        self.bytes.clear();
+        self.bytes.resize(HEADROOM, 0);
+        self.start = HEADROOM;
+        self.end = HEADROOM;
+        self.framed = false;
+        &mut self.bytes
+    }
+
+    /// How many bytes may be read after `prepare`.
+    pub fn room(&self) -> usize {
+        BUFFER_BYTES - TAILROOM - self.bytes.len().min(BUFFER_BYTES - TAILROOM)
+    }
+
+    /// Raw bytes that were read and not yet decoded.
+    pub fn raw(&self) -> &[u8] {
+        self.bytes.get(self.end..).unwrap_or_default()
+    }
+
+    /// Of the raw bytes, `range` (relative to `raw()`) is data and what is before it is framing: moves it down.
+    pub fn keep(&mut self, range: std::ops::Range<usize>, consumed: usize) {
+        let at = self.end;
+        let len = range.len();
+        if range.start != 0 {
+            self.bytes.copy_within(at + range.start..at + range.end, at);
+        }
+        self.end += len;
+        if consumed > len {
+            // The framing bytes leave a hole in front of the raw bytes that are left: close it.
+            self.bytes.drain(at + len..at + consumed);
+        }
+    }
+
+    /// Nothing was read after `prepare`: the memory goes back while its owner waits.
+    pub fn keep_all_of_nothing(&mut self) {
+        self.bytes.truncate(self.end);
+        self.release();
+    }
+
+    /// To append raw bytes to those that are there.
+    pub fn raw_mut(&mut self) -> &mut Vec<u8> {
+        if self.bytes.capacity() == 0 {
+            self.prepare();
+        }
+        &mut self.bytes
+    }
+
+    /// Takes what is raw out, as the beginning of the next message.
+    pub fn split_raw(&mut self) -> Vec<u8> {
+        self.bytes.split_off(self.end)
+    }
+
+    /// Fills with a copy of as much of `bytes` as there is room for; returns how many.
+    pub fn fill_from(&mut self, bytes: &[u8]) -> usize {
+        self.prepare();
+        let count = bytes.len().min(self.room());
+        self.bytes.extend_from_slice(&bytes[..count]);
+        self.end = self.bytes.len();
+        count
+    }
+
+    /// All bytes that were appended since `prepare` are data.
+    pub fn keep_all(&mut self) {
+        self.end = self.bytes.len();
+    }
+
+    /// Makes the data one chunk of the chunked coding, in place; with `last`, the last chunk follows it.
+    /// Does nothing where it is framed already. Nothing may be raw.
+    pub fn frame_as_chunk(&mut self, last: bool) {
+        if self.framed {
+            return;
+        }
+        self.framed = true;
+        if !self.is_empty() {
+            let (prefix, len) = narthex_wire::chunk_prefix(self.end - self.start);
+            debug_assert!(len <= HEADROOM && self.start >= len, "the headroom is for the size line");
+            self.start -= len;
+            self.bytes[self.start..self.start + len].copy_from_slice(&prefix[..len]);
+            self.bytes.truncate(self.end);
+            self.bytes.extend_from_slice(b"\r\n");
+        }
+        if last {
+            self.bytes.extend_from_slice(narthex_wire::LAST_CHUNK);
+        }
+        self.end = self.bytes.len();
+    }
+
+    pub fn is_framed(&self) -> bool {
+        self.framed
+    }
+
+    /// Takes up to `limit` bytes of the data as a chunk that owns them: the whole buffer without a copy, a part by copy.
+    pub fn take_chunk(&mut self, limit: usize) -> Chunk {
+        if limit >= self.end - self.start && self.raw().is_empty() {
+            let chunk = Chunk { bytes: Rc::new(Owned(std::mem::take(&mut self.bytes))), at: self.start, end: self.end };
+            self.start = 0;
+            self.end = 0;
+            return chunk;
+        }
+        let count = limit.min(self.end - self.start);
+        let mut bytes = take();
+        bytes.extend_from_slice(&self.bytes[self.start..self.start + count]);
+        self.start += count;
+        Chunk { end: bytes.len(), bytes: Rc::new(Owned(bytes)), at: 0 }
+    }
+}
+
+impl Drop for BodyBuffer {
+    fn drop(&mut self) {
+        if self.bytes.capacity() > 0 {
+            give_back(std::mem::take(&mut self.bytes));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Owned(Vec<u8>);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        give_back(std::mem::take(&mut self.0));
+    }
+}
+
+/// A pooled slice that a sink may keep until it is sent (HTTP/2).
+#[derive(Debug, Clone)]
+pub struct Chunk {
+    bytes: Rc<Owned>,
+    at: usize,
+    end: usize,
+}
+
+impl Chunk {
+    /// No bytes, no memory.
+    pub fn empty() -> Self {
+        Self { bytes: Rc::new(Owned(Vec::new())), at: 0, end: 0 }
+    }
+}
+
+impl Buf for Chunk {
+    fn remaining(&self) -> usize {
+        self.end - self.at
+    }
+
+    fn chunk(&self) -> &[u8] {
+        &self.bytes.0[self.at..self.end]
+    }
+
+    fn advance(&mut self, count: usize) {
+        assert!(count <= self.remaining(), "advanced past the end");
+        self.at += count;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_data_and_closes_the_holes_of_framing() {
+        let mut buffer = BodyBuffer::default();
+        buffer.prepare().extend_from_slice(b"3\r\nabc\r\n2\r\nde\r\nGET");
+        buffer.keep(3..6, 6);
+        assert_eq!(buffer.data(), b"abc");
+        buffer.keep(5..7, 9);
+        assert_eq!(buffer.data(), b"abcde");
+        assert_eq!(buffer.split_raw(), b"GET");
+    }
+
+    #[test]
+    fn frames_in_place() {
+        let mut buffer = BodyBuffer::default();
+        assert_eq!(buffer.fill_from(&[b'x'; 17]), 17);
+        buffer.frame_as_chunk(true);
+        assert_eq!(buffer.data(), b"11\r\nxxxxxxxxxxxxxxxxx\r\n0\r\n\r\n");
+        buffer.frame_as_chunk(true);
+        assert_eq!(buffer.data().len(), 4 + 17 + 2 + 5);
+    }
+
+    #[test]
+    fn chunks_own_what_they_take() {
+        let mut buffer = BodyBuffer::default();
+        buffer.fill_from(b"hello world");
+        let part = buffer.take_chunk(5);
+        let rest = buffer.take_chunk(100);
+        assert_eq!((part.chunk(), rest.chunk()), (&b"hello"[..], &b" world"[..]));
+        assert!(buffer.is_empty());
+    }
+}

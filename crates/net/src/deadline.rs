@@ -1,0 +1,67 @@
+//! One timer per task, re-armed lazily: moving a deadline later costs nothing, because the timer that is already
+//! armed fires early, sees the later deadline, and is armed again.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::Clock;
+
+/// A task's timer. Times are monotonic nanoseconds of [`Clock`].
+#[derive(Debug, Default)]
+pub struct Deadline {
+    timer: Option<Pin<Box<Sleep>>>,
+    /// When the timer fires, as monotonic nanoseconds.
+    armed: u64,
+}
+
+impl Deadline {
+    /// Ready once `due` has passed; otherwise this task is woken no later than that.
+    ///
+    /// Invariant: must be polled from one task only, for the waker is registered when the timer is armed.
+    pub fn poll(&mut self, cx: &mut Context<'_>, clock: &Clock, due: u64) -> Poll<()> {
+        if self.timer.is_some() && self.armed <= due {
+            let now = clock.monotonic();
+            if now < self.armed {
+                return Poll::Pending;
+            }
+            if now >= due {
+                return Poll::Ready(());
+            }
+        }
+        let mut at = clock.instant(due);
+        loop {
+            let timer = self.arm(at);
+            self.armed = due;
+            if timer.as_mut().poll_elapsed(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if clock.monotonic() >= due {
+                return Poll::Ready(());
+            }
+            // Timers have the wheel's granularity of a millisecond: fired early by less than one.
+            at += std::time::Duration::from_millis(1);
+        }
+    }
+
+    fn arm(&mut self, at: Instant) -> &mut Pin<Box<Sleep>> {
+        match &mut self.timer {
+            Some(timer) => {
+                timer.as_mut().reset(at);
+            }
+            None => self.timer = Some(Box::pin(sleep_until(at))),
+        }
+        self.timer.as_mut().expect("it was armed above")
+    }
+}
+
+trait PollElapsed {
+    fn poll_elapsed(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+impl PollElapsed for Sleep {
+    fn poll_elapsed(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        std::future::Future::poll(self, cx)
+    }
+}

@@ -1,0 +1,494 @@
+//! HTTP/1.1 connections of both sides: the sans-IO codec of `wire`, driven over a socket by polling.
+//!
+//! No task, no channel: whoever drives the exchange polls both sides inline. No policy, no routing.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use narthex_wire::{
+    BodyDecoder, Event, Framing, Head, Limits, Method, ParseError, Progress, RequestHead, RequestParser,
+    ResponseHead, ResponseParser, Version,
+};
+use thiserror::Error;
+
+use crate::buffer::Pooled;
+use crate::{BodyBuffer, Stream};
+
+/// Bytes asked for while a head is read: what follows the head in the same read fits in one buffer.
+const HEAD_READ: usize = 8 * 1024;
+/// Bytes that a client may send ahead while its request is answered.
+const AHEAD_BYTES: usize = 16 * 1024;
+
+/// What a body's source did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fill {
+    /// The buffer holds data; more may follow.
+    Data,
+    /// The body is over; the buffer may hold its last data.
+    End,
+}
+
+/// Why a body or a write ended early.
+#[derive(Debug, Error)]
+pub enum Fault {
+    #[error("the connection ended")]
+    Closed,
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Malformed(ParseError),
+    #[error("{0}")]
+    H2(h2::Error),
+}
+
+/// Why there is no head.
+#[derive(Debug, Error)]
+pub enum HeadError {
+    /// The peer closed without sending a byte: the ordinary end of a kept connection.
+    #[error("the connection ended between messages")]
+    Idle,
+    /// The peer closed in the middle of a head.
+    #[error("the connection ended in the middle of a head")]
+    Closed,
+    #[error("{0}")]
+    Io(io::Error),
+    #[error("{0}")]
+    Malformed(ParseError),
+    #[error("{0}")]
+    H2(h2::Error),
+}
+
+/// How the body of the message being sent is framed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Sending {
+    #[default]
+    Nothing,
+    Plain,
+    Chunked,
+}
+
+/// The half of a connection that both sides share: a socket, a head waiting to be written, a body being read.
+#[derive(Debug)]
+struct Half {
+    stream: Stream,
+    /// The head that is being written, and how much of it is out.
+    out: Option<Pooled>,
+    out_at: usize,
+    sending: Sending,
+    decoder: Option<BodyDecoder>,
+    /// Raw bytes that came with, or after, the message's head.
+    ahead: BodyBuffer,
+    trailers: Option<Head>,
+    wrote_any: bool,
+}
+
+impl Half {
+    fn new(stream: Stream) -> Self {
+        Self {
+            stream,
+            out: None,
+            out_at: 0,
+            sending: Sending::Nothing,
+            decoder: None,
+            ahead: BodyBuffer::default(),
+            trailers: None,
+            wrote_any: false,
+        }
+    }
+
+    /// The raw bytes behind a head begin its body (or the next message).
+    fn keep_surplus(&mut self, surplus: &[u8]) {
+        if !surplus.is_empty() {
+            self.ahead.prepare().extend_from_slice(surplus);
+        }
+    }
+
+    fn body_is_done(&self) -> bool {
+        self.decoder.as_ref().is_none_or(BodyDecoder::is_done)
+    }
+
+    /// Fills the empty `buffer` with decoded data.
+    fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer) -> Poll<Result<Fill, Fault>> {
+        let Some(decoder) = &mut self.decoder else { return Poll::Ready(Ok(Fill::End)) };
+        if decoder.is_done() {
+            return Poll::Ready(Ok(Fill::End));
+        }
+        loop {
+            if self.ahead.raw().is_empty() {
+                let raw = buffer.prepare();
+                let limit = crate::buffer::BUFFER_BYTES - 2 * 32;
+                let count = match self.stream.poll_append(cx, raw, limit) {
+                    Poll::Ready(count) => count?,
+                    Poll::Pending => {
+                        buffer.keep_all_of_nothing();
+                        return Poll::Pending;
+                    }
+                };
+                if count == 0 {
+                    buffer.keep_all_of_nothing();
+                    return match decoder.eof() {
+                        Ok(()) => Poll::Ready(Ok(Fill::End)),
+                        Err(ParseError::Truncated) => Poll::Ready(Err(Fault::Closed)),
+                        Err(error) => Poll::Ready(Err(Fault::Malformed(error))),
+                    };
+                }
+            } else {
+                std::mem::swap(&mut self.ahead, buffer);
+            }
+            let done = decode(decoder, buffer)?;
+            if done {
+                if !buffer.raw().is_empty() {
+                    let next = buffer.split_raw();
+                    self.ahead.prepare().extend_from_slice(&next);
+                }
+                self.trailers = decoder.take_trailers();
+                return Poll::Ready(Ok(Fill::End));
+            }
+            if !buffer.is_empty() {
+                return Poll::Ready(Ok(Fill::Data));
+            }
+        }
+    }
+
+    /// The head to write next. Encoders append to it.
+    fn begin_out(&mut self) -> &mut Vec<u8> {
+        self.out.get_or_insert_with(Pooled::new).vec()
+    }
+
+    /// Writes what is left of the head, then `buffer`'s data.
+    fn poll_send(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer, last: bool) -> Poll<Result<(), Fault>> {
+        match self.sending {
+            Sending::Chunked => buffer.frame_as_chunk(last),
+            Sending::Plain => {}
+            Sending::Nothing => buffer.advance(usize::MAX),
+        }
+        loop {
+            let head = self.out.as_ref().map(|out| &out.bytes()[self.out_at..]).unwrap_or_default();
+            if head.is_empty() && buffer.is_empty() {
+                self.out = None;
+                self.out_at = 0;
+                return Poll::Ready(Ok(()));
+            }
+            let of_head = head.len();
+            let count = ready!(self.stream.poll_write_two(cx, head, buffer.data()))?;
+            if count == 0 {
+                return Poll::Ready(Err(Fault::Closed));
+            }
+            self.wrote_any = true;
+            self.out_at += count.min(of_head);
+            buffer.advance(count.saturating_sub(of_head));
+        }
+    }
+
+    /// Ends a chunked body that `poll_send` has not ended with `last`.
+    fn end_with_trailers(&mut self, trailers: Option<&Head>) {
+        if self.sending == Sending::Chunked {
+            narthex_wire::encode_trailers(trailers, self.begin_out());
+        }
+        self.sending = Sending::Nothing;
+    }
+}
+
+/// Decodes what is raw in `buffer`, in place. `true`: the body is over, and what is still raw is not its own.
+fn decode(decoder: &mut BodyDecoder, buffer: &mut BodyBuffer) -> Result<bool, Fault> {
+    loop {
+        let step = decoder.step(buffer.raw()).map_err(Fault::Malformed)?;
+        match step.event {
+            Event::Data(range) => buffer.keep(range, step.consumed),
+            Event::NeedInput => {
+                buffer.keep(step.consumed..step.consumed, step.consumed);
+                return Ok(false);
+            }
+            Event::End => {
+                buffer.keep(step.consumed..step.consumed, step.consumed);
+                return Ok(true);
+            }
+        }
+    }
+}
+
+/// A client's connection.
+#[derive(Debug)]
+pub struct H1Server {
+    half: Half,
+    keep_alive: bool,
+    gone: bool,
+    pub half_close: bool,
+}
+
+impl H1Server {
+    pub fn new(stream: Stream) -> Self {
+        Self { half: Half::new(stream), keep_alive: true, gone: false, half_close: false }
+    }
+
+    /// Pending while the connection is idle: no buffer is held.
+    pub fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.half.ahead.raw().is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        self.half.stream.poll_read_ready(cx)
+    }
+
+    /// Reads one request's head. `request` must be clear.
+    pub fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: &mut RequestHead,
+        parser: &mut RequestParser,
+        limits: &Limits,
+    ) -> Poll<Result<(), HeadError>> {
+        if !self.half.ahead.raw().is_empty() {
+            request.buffer_mut().extend_from_slice(self.half.ahead.raw());
+            self.half.ahead = BodyBuffer::default();
+        }
+        loop {
+            if !request.buffer_mut().is_empty() {
+                match parser.parse(request, limits).map_err(HeadError::Malformed)? {
+                    Progress::Complete => break,
+                    Progress::Partial => {}
+                }
+            }
+            let count = ready!(self.half.stream.poll_append(cx, request.buffer_mut(), HEAD_READ));
+            match count {
+                Ok(0) if request.buffer_mut().is_empty() => return Poll::Ready(Err(HeadError::Idle)),
+                Ok(0) => return Poll::Ready(Err(HeadError::Closed)),
+                Ok(_) => {}
+                Err(error) if request.buffer_mut().is_empty() => {
+                    drop(error);
+                    return Poll::Ready(Err(HeadError::Idle));
+                }
+                Err(error) => return Poll::Ready(Err(HeadError::Io(error))),
+            }
+        }
+        self.half.keep_surplus(request.surplus());
+        self.half.decoder = Some(BodyDecoder::new(request.framing, limits));
+        self.half.trailers = None;
+        self.half.wrote_any = false;
+        self.keep_alive = request.keep_alive();
+        Poll::Ready(Ok(()))
+    }
+
+    pub fn body_is_done(&self) -> bool {
+        self.half.body_is_done()
+    }
+
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer) -> Poll<Result<Fill, Fault>> {
+        let filled = ready!(self.half.poll_fill(cx, buffer));
+        self.gone |= filled.is_err();
+        Poll::Ready(filled)
+    }
+
+    pub fn take_trailers(&mut self) -> Option<Head> {
+        self.half.trailers.take()
+    }
+
+    /// Ready when the client went away. Reads ahead a bounded number of pipelined bytes to see it.
+    /// While the body is not read, its own reader sees it.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.gone {
+            return Poll::Ready(());
+        }
+        if self.half_close || !self.body_is_done() {
+            return Poll::Pending;
+        }
+        loop {
+            if self.half.ahead.raw().len() >= AHEAD_BYTES {
+                return Poll::Pending;
+            }
+            if ready!(self.half.stream.poll_read_ready(cx)).is_err() {
+                self.gone = true;
+                return Poll::Ready(());
+            }
+            let raw = self.half.ahead.raw_mut();
+            match ready!(self.half.stream.poll_append(cx, raw, AHEAD_BYTES)) {
+                Ok(count) if count > 0 => {}
+                _ => {
+                    self.gone = true;
+                    return Poll::Ready(());
+                }
+            }
+        }
+    }
+
+    /// An interim (1xx) response, written before the next one.
+    pub fn interim(&mut self, head: &ResponseHead, version: Version) {
+        if version == Version::Http11 {
+            narthex_wire::encode_response(head, version, true, false, self.half.begin_out());
+        }
+    }
+
+    /// The response's head; `poll_send` writes it. Returns whether a body is to be sent.
+    ///
+    /// `close`: do not keep the connection whatever the client wants.
+    pub fn start(&mut self, head: &ResponseHead, request: &RequestHead, close: bool) -> bool {
+        let is_head = request.method == Method::Head;
+        let to = request.version;
+        let has_body = !is_head && head.framing != Framing::None && !bodiless(head.status);
+        let until_close = has_body
+            && (head.framing == Framing::UntilClose || head.framing == Framing::Chunked)
+            && to == Version::Http10;
+        self.keep_alive &= !close && !until_close;
+        self.half.sending = match head.framing {
+            _ if !has_body => Sending::Nothing,
+            Framing::Length(_) => Sending::Plain,
+            _ if to == Version::Http10 => Sending::Plain,
+            _ => Sending::Chunked,
+        };
+        let keep_alive = self.keep_alive;
+        narthex_wire::encode_response(head, to, keep_alive, is_head, self.half.begin_out());
+        has_body
+    }
+
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer, last: bool) -> Poll<Result<(), Fault>> {
+        let sent = ready!(self.half.poll_send(cx, buffer, last));
+        self.gone |= sent.is_err();
+        Poll::Ready(sent)
+    }
+
+    pub fn end(&mut self, trailers: Option<&Head>) {
+        self.half.end_with_trailers(trailers);
+    }
+
+    pub fn keeps_alive(&self) -> bool {
+        self.keep_alive && !self.gone
+    }
+
+    pub fn close_after_this(&mut self) {
+        self.keep_alive = false;
+    }
+
+    /// The response broke off: the client must see a cut, not an end.
+    pub fn cut(&mut self) {
+        self.keep_alive = false;
+        self.half.stream.abort_on_drop();
+    }
+
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.half.stream.poll_shutdown(cx)
+    }
+
+    /// Reads and drops what the client still sends; `Ok(0)` at its end.
+    pub fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut scratch = Pooled::new();
+        self.half.stream.poll_append(cx, scratch.vec(), AHEAD_BYTES)
+    }
+}
+
+fn bodiless(status: u16) -> bool {
+    status < 200 || status == 204 || status == 304
+}
+
+/// A connection to an instance of a service.
+#[derive(Debug)]
+pub struct H1Client {
+    half: Half,
+    parser: ResponseParser,
+    keep_alive: bool,
+    answered: bool,
+    request_done: bool,
+}
+
+impl H1Client {
+    pub fn new(stream: Stream) -> Self {
+        Self {
+            half: Half::new(stream),
+            parser: ResponseParser::default(),
+            keep_alive: true,
+            answered: false,
+            request_done: false,
+        }
+    }
+
+    /// As [`Stream::is_stale`].
+    pub fn is_stale(&self) -> bool {
+        self.half.stream.is_stale()
+    }
+
+    /// The request's head; `poll_send` writes it.
+    pub fn start(&mut self, head: &RequestHead) {
+        self.parser = ResponseParser::default();
+        self.answered = false;
+        self.request_done = false;
+        self.half.decoder = None;
+        self.half.trailers = None;
+        self.half.wrote_any = false;
+        self.half.sending = match head.framing {
+            Framing::None => Sending::Nothing,
+            Framing::Length(_) => Sending::Plain,
+            _ => Sending::Chunked,
+        };
+        narthex_wire::encode_request(head, self.half.begin_out());
+    }
+
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer, last: bool) -> Poll<Result<(), Fault>> {
+        let sent = ready!(self.half.poll_send(cx, buffer, last));
+        self.keep_alive &= sent.is_ok();
+        self.request_done |= last && sent.is_ok();
+        Poll::Ready(sent)
+    }
+
+    pub fn end(&mut self, trailers: Option<&Head>) {
+        self.half.end_with_trailers(trailers);
+    }
+
+    /// Whether any byte of this request went out.
+    pub fn wrote_any(&self) -> bool {
+        self.half.wrote_any
+    }
+
+    /// Whether any byte of the response came.
+    pub fn read_any(&self, head: &mut ResponseHead) -> bool {
+        self.answered || !head.buffer_mut().is_empty()
+    }
+
+    /// Reads one response's head, interim ones included (`response.status < 200`: read again).
+    pub fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        response: &mut ResponseHead,
+        method: &Method,
+        limits: &Limits,
+    ) -> Poll<Result<(), HeadError>> {
+        loop {
+            if !response.buffer_mut().is_empty() {
+                let parsed = self.parser.parse(response, method, limits);
+                match parsed.map_err(HeadError::Malformed)? {
+                    Progress::Complete => break,
+                    Progress::Partial => {}
+                }
+            }
+            match ready!(self.half.stream.poll_append(cx, response.buffer_mut(), HEAD_READ)) {
+                Ok(0) => return Poll::Ready(Err(HeadError::Closed)),
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Err(HeadError::Io(error))),
+            }
+        }
+        self.answered = true;
+        if response.is_interim() {
+            self.parser = ResponseParser::default();
+            return Poll::Ready(Ok(()));
+        }
+        self.half.keep_surplus(response.surplus());
+        self.half.decoder = Some(BodyDecoder::new(response.framing, limits));
+        self.keep_alive &= response.keep_alive() && response.framing != Framing::UntilClose;
+        Poll::Ready(Ok(()))
+    }
+
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer) -> Poll<Result<Fill, Fault>> {
+        self.half.poll_fill(cx, buffer)
+    }
+
+    pub fn take_trailers(&mut self) -> Option<Head> {
+        self.half.trailers.take()
+    }
+
+    /// Whether the connection may carry another request: everything sent, everything read, nothing unasked for.
+    pub fn is_reusable(&self) -> bool {
+        self.keep_alive
+            && self.answered
+            && self.request_done
+            && self.half.out.is_none()
+            && self.half.body_is_done()
+            && self.half.ahead.raw().is_empty()
+    }
+}

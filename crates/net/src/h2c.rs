@@ -1,0 +1,495 @@
+//! HTTP/2 connections of both sides, on the `h2` crate. The one place where `http::HeaderMap` is met.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::{RecvStream, SendStream, client, server};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use narthex_wire::{Framing, Head, Known, Method, ParseError, RequestHead, ResponseHead, Version};
+
+use crate::lazy::Lazy;
+use crate::{BodyBuffer, Chunk, Fault, Fill, HeadError, Stream};
+
+/// Bounds of one HTTP/2 connection.
+#[derive(Debug, Clone, Copy)]
+pub struct H2Limits {
+    /// Streams that a peer may have open at once.
+    pub streams: u32,
+    /// Bytes of a header list, decoded.
+    pub head_bytes: u32,
+    /// Streams that a peer may open and reset before they were looked at (rapid reset).
+    pub pending_resets: usize,
+    /// Flow-control window of one stream, in bytes.
+    pub stream_window: u32,
+    /// Flow-control window of the connection, in bytes.
+    pub connection_window: u32,
+}
+
+impl Default for H2Limits {
+    fn default() -> Self {
+        Self {
+            streams: 100,
+            head_bytes: 60 * 1024,
+            pending_resets: 20,
+            stream_window: 128 * 1024,
+            connection_window: 1024 * 1024,
+        }
+    }
+}
+
+/// A client's HTTP/2 connection.
+pub struct H2Server {
+    connection: server::Connection<Lazy, Chunk>,
+    io: Lazy,
+}
+
+/// Answers the preface. `first`: bytes that were read already.
+pub async fn accept_h2(stream: Stream, first: Vec<u8>, limits: &H2Limits) -> Result<H2Server, h2::Error> {
+    let io = Lazy::new(stream, first);
+    let connection = server::Builder::new()
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(limits.head_bytes)
+        .max_pending_accept_reset_streams(limits.pending_resets)
+        .max_concurrent_reset_streams(limits.pending_resets)
+        .initial_window_size(limits.stream_window)
+        .initial_connection_window_size(limits.connection_window)
+        .max_send_buffer_size(limits.stream_window as usize)
+        .handshake(io.clone())
+        .await?;
+    Ok(H2Server { connection, io })
+}
+
+/// A stream as `h2` accepts it.
+pub type Accepted = (http::Request<RecvStream>, server::SendResponse<Chunk>);
+
+impl H2Server {
+    /// The next stream; drives all others meanwhile, and writes out what they have to say before it waits.
+    pub fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Accepted, h2::Error>>> {
+        let accepted = self.connection.poll_accept(cx);
+        if accepted.is_pending() {
+            // A broken socket shows itself to `h2` when it reads.
+            let _ = self.io.poll_write_out(cx);
+        }
+        accepted
+    }
+
+    /// GOAWAY: no new streams; `poll_accept` ends when those that are open do.
+    pub fn drain(&mut self) {
+        self.connection.graceful_shutdown();
+    }
+}
+
+/// One exchange's stream, the client's side.
+pub struct H2ServerStream {
+    receiving: Receiving,
+    respond: server::SendResponse<Chunk>,
+    send: Option<SendStream<Chunk>>,
+    ended: bool,
+}
+
+impl H2ServerStream {
+    /// Takes a stream over and fills `request`, which must be clear.
+    pub fn adopt(accepted: Accepted, request: &mut RequestHead) -> (Self, Result<(), HeadError>) {
+        let (message, respond) = accepted;
+        let (parts, body) = message.into_parts();
+        let read = read_request(&parts, body.is_end_stream(), request);
+        let stream = Self { receiving: Receiving::new(body), respond, send: None, ended: false };
+        (stream, read.map_err(HeadError::Malformed))
+    }
+
+    pub fn body_is_done(&self) -> bool {
+        self.receiving.done
+    }
+
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer) -> Poll<Result<Fill, Fault>> {
+        self.receiving.poll_fill(cx, buffer)
+    }
+
+    pub fn take_trailers(&mut self) -> Option<Head> {
+        self.receiving.trailers.take()
+    }
+
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.send {
+            Some(_) if self.ended => Poll::Pending,
+            Some(send) => send.poll_reset(cx).map(drop),
+            None => self.respond.poll_reset(cx).map(drop),
+        }
+    }
+
+    pub fn interim(&mut self, head: &ResponseHead) {
+        if let Some(message) = write_response(head) {
+            // The stream was reset: `poll_gone` says so.
+            let _ = self.respond.send_informational(message);
+        }
+    }
+
+    pub fn start(&mut self, head: &ResponseHead, request: &RequestHead) -> bool {
+        let bodiless = head.status < 200 || head.status == 204 || head.status == 304;
+        let has_body = request.method != Method::Head && head.framing != Framing::None && !bodiless;
+        if let Some(message) = write_response(head)
+            && let Ok(send) = self.respond.send_response(message, !has_body)
+        {
+            self.send = Some(send);
+        }
+        self.ended = !has_body;
+        has_body
+    }
+
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer, last: bool) -> Poll<Result<(), Fault>> {
+        let Some(send) = &mut self.send else { return Poll::Ready(Err(Fault::Closed)) };
+        send_data(send, &mut self.ended, cx, buffer, last)
+    }
+
+    pub fn end(&mut self, trailers: Option<&Head>) {
+        if let Some(send) = &mut self.send {
+            end_stream(send, &mut self.ended, trailers);
+        }
+    }
+
+    pub fn cut(&mut self) {
+        match &mut self.send {
+            Some(send) => send.send_reset(h2::Reason::INTERNAL_ERROR),
+            None => self.respond.send_reset(h2::Reason::INTERNAL_ERROR),
+        }
+    }
+}
+
+impl Drop for H2ServerStream {
+    /// A response that is over before its request was: tell the client to stop sending (RFC 9113 8.1).
+    fn drop(&mut self) {
+        if self.ended
+            && !self.receiving.done
+            && let Some(send) = &mut self.send
+        {
+            send.send_reset(h2::Reason::NO_ERROR);
+        }
+    }
+}
+
+/// The receiving side of a stream.
+struct Receiving {
+    stream: RecvStream,
+    left: Bytes,
+    trailers: Option<Head>,
+    done: bool,
+}
+
+impl Receiving {
+    fn new(stream: RecvStream) -> Self {
+        Self { done: stream.is_end_stream(), stream, left: Bytes::new(), trailers: None }
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer) -> Poll<Result<Fill, Fault>> {
+        loop {
+            if !self.left.is_empty() {
+                let count = buffer.fill_from(&self.left);
+                drop(self.left.split_to(count));
+                // Fails only when the stream is gone, which the next read says.
+                let _ = self.stream.flow_control().release_capacity(count);
+                return Poll::Ready(Ok(self.filled()));
+            }
+            if self.done {
+                return Poll::Ready(Ok(Fill::End));
+            }
+            match ready!(self.stream.poll_data(cx)) {
+                Some(data) => self.left = data.map_err(Fault::H2)?,
+                None => {
+                    let trailers = ready!(self.stream.poll_trailers(cx)).map_err(Fault::H2)?;
+                    self.trailers = trailers.as_ref().map(read_trailers);
+                    self.done = true;
+                }
+            }
+        }
+    }
+
+    fn filled(&mut self) -> Fill {
+        if self.left.is_empty() && self.stream.is_end_stream() {
+            self.done = true;
+            return Fill::End;
+        }
+        Fill::Data
+    }
+}
+
+fn send_data(
+    send: &mut SendStream<Chunk>,
+    ended: &mut bool,
+    cx: &mut Context<'_>,
+    buffer: &mut BodyBuffer,
+    last: bool,
+) -> Poll<Result<(), Fault>> {
+    while !buffer.is_empty() {
+        send.reserve_capacity(buffer.data().len());
+        while send.capacity() == 0 {
+            match ready!(send.poll_capacity(cx)) {
+                Some(capacity) => capacity.map_err(Fault::H2)?,
+                None => return Poll::Ready(Err(Fault::Closed)),
+            };
+        }
+        let chunk = buffer.take_chunk(send.capacity());
+        *ended = last && buffer.is_empty();
+        send.send_data(chunk, *ended).map_err(Fault::H2)?;
+    }
+    if last && !*ended {
+        *ended = true;
+        send.send_data(Chunk::empty(), true).map_err(Fault::H2)?;
+    }
+    Poll::Ready(Ok(()))
+}
+
+fn end_stream(send: &mut SendStream<Chunk>, ended: &mut bool, trailers: Option<&Head>) {
+    if *ended {
+        return;
+    }
+    *ended = true;
+    // Either fails only when the stream was reset, which its reader learns.
+    let _ = match trailers {
+        Some(trailers) => send.send_trailers(write_fields(trailers)),
+        None => send.send_data(Chunk::empty(), true),
+    };
+}
+
+/// A connection to an instance; clones share it, each opens streams of its own.
+#[derive(Clone)]
+pub struct H2Client {
+    send: client::SendRequest<Chunk>,
+}
+
+/// Sends the preface. The second value drives the connection and must be spawned.
+pub async fn connect_h2(
+    stream: Stream,
+    limits: &H2Limits,
+) -> Result<(H2Client, impl Future<Output = ()> + use<>), h2::Error> {
+    let io = Lazy::new(stream, Vec::new());
+    let (send, mut connection) = client::Builder::new()
+        .max_header_list_size(limits.head_bytes)
+        .initial_window_size(limits.stream_window)
+        .initial_connection_window_size(limits.connection_window)
+        .max_concurrent_reset_streams(limits.pending_resets)
+        .max_send_buffer_size(limits.stream_window as usize)
+        .enable_push(false)
+        .handshake(io.clone())
+        .await?;
+    let drive = std::future::poll_fn(move |cx| {
+        let ended = Pin::new(&mut connection).poll(cx);
+        if ended.is_pending() {
+            let _ = io.poll_write_out(cx);
+        }
+        // An error reaches every stream that it concerns.
+        ended.map(drop)
+    });
+    Ok((H2Client { send }, drive))
+}
+
+impl H2Client {
+    /// Ready when a stream may be opened.
+    pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        self.send.poll_ready(cx)
+    }
+
+    pub fn streams_in_use(&self) -> usize {
+        self.send.current_max_send_streams()
+    }
+
+    pub fn open(&mut self, head: &RequestHead) -> Result<H2ClientStream, Fault> {
+        let message = write_request(head).ok_or(Fault::Closed)?;
+        let ended = head.framing == Framing::None;
+        let (response, send) = self.send.send_request(message, ended).map_err(Fault::H2)?;
+        Ok(H2ClientStream { response, send, receiving: None, ended })
+    }
+}
+
+/// One exchange's stream, the service's side.
+pub struct H2ClientStream {
+    response: client::ResponseFuture,
+    send: SendStream<Chunk>,
+    receiving: Option<Receiving>,
+    ended: bool,
+}
+
+impl H2ClientStream {
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer, last: bool) -> Poll<Result<(), Fault>> {
+        send_data(&mut self.send, &mut self.ended, cx, buffer, last)
+    }
+
+    pub fn end(&mut self, trailers: Option<&Head>) {
+        end_stream(&mut self.send, &mut self.ended, trailers);
+    }
+
+    pub fn poll_head(&mut self, cx: &mut Context<'_>, response: &mut ResponseHead) -> Poll<Result<(), HeadError>> {
+        if let Poll::Ready(Some(interim)) = self.response.poll_informational(cx) {
+            let (parts, ()) = interim.map_err(HeadError::H2)?.into_parts();
+            response.status = parts.status.as_u16();
+            response.version = Version::Http2;
+            return Poll::Ready(read_fields(&parts.headers, &mut response.head).map_err(HeadError::Malformed));
+        }
+        let message = ready!(Pin::new(&mut self.response).poll(cx)).map_err(HeadError::H2)?;
+        let (parts, body) = message.into_parts();
+        let ended = body.is_end_stream();
+        response.status = parts.status.as_u16();
+        response.version = Version::Http2;
+        let length = content_length(&parts.headers).map_err(HeadError::Malformed)?;
+        response.framing = if ended { Framing::None } else { length.map_or(Framing::Chunked, Framing::Length) };
+        if ended {
+            response.declared_length = length;
+        }
+        self.receiving = Some(Receiving::new(body));
+        Poll::Ready(read_fields(&parts.headers, &mut response.head).map_err(HeadError::Malformed))
+    }
+
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer) -> Poll<Result<Fill, Fault>> {
+        match &mut self.receiving {
+            Some(receiving) => receiving.poll_fill(cx, buffer),
+            None => Poll::Ready(Ok(Fill::End)),
+        }
+    }
+
+    pub fn take_trailers(&mut self) -> Option<Head> {
+        self.receiving.as_mut().and_then(|receiving| receiving.trailers.take())
+    }
+}
+
+impl Drop for H2ClientStream {
+    fn drop(&mut self) {
+        if !self.ended || !self.receiving.as_ref().is_some_and(|receiving| receiving.done) {
+            self.send.send_reset(h2::Reason::CANCEL);
+        }
+    }
+}
+
+fn read_request(parts: &http::request::Parts, ended: bool, request: &mut RequestHead) -> Result<(), ParseError> {
+    let method = Method::from_bytes(parts.method.as_str().as_bytes()).ok_or(ParseError::InvalidMethod)?;
+    request.version = Version::Http2;
+    let hosts: Vec<_> = parts.headers.get_all(http::header::HOST).iter().collect();
+    let authority = match (parts.uri.authority(), hosts.as_slice()) {
+        (Some(authority), []) => authority.as_str(),
+        (Some(authority), [host]) if host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) => {
+            authority.as_str()
+        }
+        (None, [host]) => host.to_str().map_err(|_| ParseError::InvalidHost)?,
+        (None, []) => return Err(ParseError::MissingHost),
+        _ => return Err(ParseError::ConflictingHost),
+    };
+    if method == Method::Connect {
+        request.set_connect(authority).map_err(|_| ParseError::InvalidHost)?;
+    } else {
+        let target = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        request.set_target(method, target).map_err(|_| ParseError::InvalidTarget)?;
+        request.set_authority(authority).map_err(|_| ParseError::InvalidHost)?;
+    }
+    let length = content_length(&parts.headers)?;
+    request.framing = if ended { Framing::None } else { length.map_or(Framing::Chunked, Framing::Length) };
+    request.te_trailers = parts.headers.get(http::header::TE).is_some_and(|te| te == "trailers");
+    request.expect_continue =
+        parts.headers.get(http::header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    read_fields(&parts.headers, &mut request.head)
+}
+
+fn content_length(headers: &HeaderMap) -> Result<Option<u64>, ParseError> {
+    let mut values = headers.get_all(http::header::CONTENT_LENGTH).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => {
+            let digits = value.as_bytes();
+            let is_number = !digits.is_empty() && digits.len() <= 19 && digits.iter().all(u8::is_ascii_digit);
+            let text = value.to_str().ok().filter(|_| is_number);
+            text.and_then(|text| text.parse().ok()).map(Some).ok_or(ParseError::InvalidContentLength)
+        }
+        _ => Err(ParseError::RepeatedContentLength),
+    }
+}
+
+/// Every field that is not typed; cookie crumbs are joined (RFC 9113 8.2.3).
+fn read_fields(headers: &HeaderMap, head: &mut Head) -> Result<(), ParseError> {
+    let mut cookies: Vec<u8> = Vec::new();
+    for (name, value) in headers {
+        if *name == http::header::COOKIE {
+            if !cookies.is_empty() {
+                cookies.extend_from_slice(b"; ");
+            }
+            cookies.extend_from_slice(value.as_bytes());
+        } else if !is_typed(name) {
+            head.append_raw(name.as_str().as_bytes(), value.as_bytes()).map_err(|_| ParseError::InvalidValue)?;
+        }
+    }
+    if !cookies.is_empty() {
+        head.append_raw(b"cookie", &cookies).map_err(|_| ParseError::InvalidValue)?;
+    }
+    Ok(())
+}
+
+fn read_trailers(headers: &HeaderMap) -> Head {
+    let mut head = Head::new();
+    for (name, value) in headers {
+        // A field that may not stand in a trailer is dropped (RFC 9110 6.5.1).
+        let _ = head.append_raw(name.as_str().as_bytes(), value.as_bytes());
+    }
+    head
+}
+
+fn is_typed(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "content-length" | "host" | "te" | "expect" | "trailer")
+        || Known::lookup(name.as_str().as_bytes()).is_some_and(Known::is_reserved)
+}
+
+fn write_request(head: &RequestHead) -> Option<http::Request<()>> {
+    let uri = if head.is_authority_form() {
+        http::Uri::builder().authority(head.authority()).build().ok()?
+    } else {
+        let target = match head.query() {
+            Some(query) => format!("{}?{query}", head.path()),
+            None => head.path().to_owned(),
+        };
+        let target = if head.is_asterisk() { "*".to_owned() } else { target };
+        http::Uri::builder()
+            .scheme(head.scheme.as_str())
+            .authority(head.authority())
+            .path_and_query(target)
+            .build()
+            .ok()?
+    };
+    let mut message = http::Request::new(());
+    *message.method_mut() = http::Method::from_bytes(head.method.as_str().as_bytes()).ok()?;
+    *message.uri_mut() = uri;
+    *message.version_mut() = http::Version::HTTP_2;
+    *message.headers_mut() = write_fields(&head.head);
+    if let Framing::Length(length) = head.framing {
+        message.headers_mut().insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    if head.te_trailers {
+        message.headers_mut().insert(http::header::TE, HeaderValue::from_static("trailers"));
+    }
+    if head.expect_continue {
+        message.headers_mut().insert(http::header::EXPECT, HeaderValue::from_static("100-continue"));
+    }
+    Some(message)
+}
+
+fn write_response(head: &ResponseHead) -> Option<http::Response<()>> {
+    let mut message = http::Response::new(());
+    *message.status_mut() = http::StatusCode::from_u16(head.status).ok()?;
+    *message.headers_mut() = write_fields(&head.head);
+    let length = match head.framing {
+        Framing::Length(length) => Some(length),
+        _ => head.declared_length,
+    };
+    if let Some(length) = length.filter(|_| head.status >= 200 && head.status != 204) {
+        message.headers_mut().insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Some(message)
+}
+
+fn write_fields(head: &Head) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(head.len() + 2);
+    for field in head.iter() {
+        // `Head` holds only valid names and values; a name that HTTP/2 forbids is typed, never an entry.
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(field.name), HeaderValue::from_bytes(field.value))
+        {
+            headers.append(name, value);
+        }
+    }
+    headers
+}

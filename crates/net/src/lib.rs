@@ -1,0 +1,25 @@
+//! Sockets, HTTP/2, buffers, clocks and timers, the per-core runtime: everything that touches the operating system.
+//!
+//! The data plane above sees `Inbound` and `Outbound` and no protocol. No routing, no policy, no configuration here.
+
+pub mod buffer;
+pub mod clock;
+pub mod deadline;
+mod h1;
+mod h2c;
+mod inbound;
+mod lazy;
+mod listen;
+mod outbound;
+mod stream;
+pub mod system;
+
+pub use buffer::{BodyBuffer, Chunk};
+pub use clock::Clock;
+pub use deadline::Deadline;
+pub use h1::{Fault, Fill, H1Client, H1Server, HeadError};
+pub use h2c::{H2Client, H2Limits, H2Server, H2ServerStream, accept_h2, connect_h2};
+pub use inbound::Inbound;
+pub use listen::{Listener, ListenError};
+pub use outbound::Outbound;
+pub use stream::Stream;
