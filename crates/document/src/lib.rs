@@ -1,0 +1,28 @@
+//! Text to spanned tree: sources and spans, the strict YAML reader, diagnostics, the spanned deserialiser, compact
+//! scalars, and writing. A leaf: it knows no configuration key, and must never panic on any text.
+
+mod de;
+mod diagnostic;
+mod fault;
+mod format;
+mod names;
+mod node;
+mod parse;
+mod scalar;
+mod size;
+mod source;
+mod spanned;
+mod traps;
+mod write;
+
+pub use de::from_node;
+pub use diagnostic::{Diagnostic, Severity, nearest, render_all, sort, suggestion};
+pub use format::format;
+pub use names::{NAME_PATTERN, Name, NameMap, Table, name_problem};
+pub use node::{Key, Node, Origin, Value};
+pub use parse::{MAX_BYTES, MAX_DEPTH, MAX_NODES, parse};
+pub use scalar::{Percent, Rate, ScalarError, Time};
+pub use size::ByteSize;
+pub use source::{Position, Source, SourceId, Sources, Span};
+pub use spanned::Spanned;
+pub use write::{Shown, to_yaml};
