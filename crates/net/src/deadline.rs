@@ -1,6 +1,7 @@
 //! One timer per task, re-armed lazily: moving a deadline later costs nothing, because the timer that is already
 //! armed fires early, sees the later deadline, and is armed again.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -32,9 +33,8 @@ impl Deadline {
         }
         let mut at = clock.instant(due);
         loop {
-            let timer = self.arm(at);
             self.armed = due;
-            if timer.as_mut().poll_elapsed(cx).is_pending() {
+            if self.arm(at).as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
             if clock.monotonic() >= due {
@@ -53,15 +53,5 @@ impl Deadline {
             None => self.timer = Some(Box::pin(sleep_until(at))),
         }
         self.timer.as_mut().expect("it was armed above")
-    }
-}
-
-trait PollElapsed {
-    fn poll_elapsed(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
-}
-
-impl PollElapsed for Sleep {
-    fn poll_elapsed(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        std::future::Future::poll(self, cx)
     }
 }

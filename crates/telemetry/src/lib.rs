@@ -1,1 +1,13 @@
-//! The catalogue of metrics, log events and spans: typed handles, no free strings.
+//! The catalogue of metrics and log events: typed handles, no free strings. A leaf: it knows no configuration and no socket.
+
+mod access;
+mod catalogue;
+mod counter;
+mod date;
+mod exposition;
+mod json;
+
+pub use access::{AccessLog, AccessRecord, AccessSink, AccessWriter};
+pub use catalogue::{Metrics, ProcessState, RouteSeries, ServiceSeries, WorkerMetrics};
+pub use counter::{Counter, Histogram, SHARED_BUCKETS};
+pub use date::{DateCache, http_date};

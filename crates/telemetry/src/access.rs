@@ -1,0 +1,345 @@
+//! The access log: one JSON line per request, through a bounded ring per worker, to one writer thread.
+//!
+//! A worker never blocks and never waits: where the ring is full the line is dropped and counted.
+
+use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rtrb::{Consumer, Producer, RingBuffer};
+
+use crate::json::Line;
+use crate::{Counter, DateCache};
+
+/// Bytes of one worker's ring.
+const RING_BYTES: usize = 1 << 20;
+/// Bytes of one text field of a line.
+const FIELD_BYTES: usize = 1_024;
+/// How long lines gather before they are written.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// What is known of one request. Empty texts and `None` are left out of the line.
+#[derive(Debug, Clone, Copy)]
+pub struct AccessRecord<'a> {
+    pub unix_ms: u64,
+    pub request_id: &'a str,
+    pub trace_id: &'a [u8],
+    pub client: IpAddr,
+    pub caller: Option<&'a str>,
+    pub method: &'a str,
+    pub host: &'a str,
+    pub path: &'a str,
+    pub protocol: &'a str,
+    pub status: u16,
+    pub reason: Option<&'a str>,
+    /// The operator's text of a refusal.
+    pub detail: Option<&'a str>,
+    pub gateway: &'a str,
+    pub route: &'a str,
+    pub service: Option<&'a str>,
+    pub instance: Option<SocketAddr>,
+    pub attempts: u16,
+    /// Nanoseconds: all; until the service's head; of it, connecting; what the gateway itself took.
+    pub total: u64,
+    pub service_time: u64,
+    pub connect: u64,
+    pub gateway_time: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub shadowed: &'a str,
+}
+
+impl AccessRecord<'_> {
+    /// Appends the line, newline included.
+    pub fn write(&self, dates: &mut DateCache, out: &mut Vec<u8>) {
+        out.push(b'{');
+        let mut line = Line(out);
+        line.text("time", &dates.rfc3339(self.unix_ms), 24);
+        line.text("request_id", self.request_id.as_bytes(), 128);
+        line.text("trace_id", self.trace_id, 32);
+        write_ip(&mut line, "client", self.client);
+        self.write_optional(&mut line, "caller", self.caller);
+        line.text("method", self.method.as_bytes(), 32);
+        line.text("host", self.host.as_bytes(), 255);
+        line.text("path", self.path.as_bytes(), FIELD_BYTES);
+        line.text("protocol", self.protocol.as_bytes(), 16);
+        line.number("status", u64::from(self.status));
+        self.write_optional(&mut line, "reason", self.reason);
+        self.write_optional(&mut line, "detail", self.detail);
+        self.write_optional(&mut line, "gateway", Some(self.gateway));
+        self.write_optional(&mut line, "route", Some(self.route));
+        self.write_optional(&mut line, "service", self.service);
+        if let Some(instance) = self.instance {
+            write_address(&mut line, "instance", instance);
+            line.number("attempts", u64::from(self.attempts));
+            line.millis("service_ms", self.service_time);
+            line.millis("connect_ms", self.connect);
+        }
+        line.millis("total_ms", self.total);
+        line.millis("gateway_ms", self.gateway_time);
+        line.number("bytes_in", self.bytes_in);
+        line.number("bytes_out", self.bytes_out);
+        self.write_optional(&mut line, "shadow", Some(self.shadowed));
+        out.extend_from_slice(b"}\n");
+    }
+
+    fn write_optional(&self, line: &mut Line<'_>, key: &str, value: Option<&str>) {
+        if let Some(value) = value.filter(|text| !text.is_empty()) {
+            line.text(key, value.as_bytes(), FIELD_BYTES);
+        }
+    }
+}
+
+fn write_ip(line: &mut Line<'_>, key: &str, ip: IpAddr) {
+    let mut text = [0; 48];
+    let len = ip_text(ip, &mut text);
+    line.text(key, &text[..len], 48);
+}
+
+fn write_address(line: &mut Line<'_>, key: &str, address: SocketAddr) {
+    let mut text = [0; 64];
+    let mut at = 0;
+    let (open, close): (&[u8], &[u8]) = if address.is_ipv6() { (b"[", b"]:") } else { (b"", b":") };
+    let mut ip = [0; 48];
+    let len = ip_text(address.ip(), &mut ip);
+    for part in [open, &ip[..len], close, itoa::Buffer::new().format(address.port()).as_bytes()] {
+        text[at..at + part.len()].copy_from_slice(part);
+        at += part.len();
+    }
+    line.text(key, &text[..at], 64);
+}
+
+/// The address as text; returns its length. IPv4 without the formatting machinery.
+fn ip_text(ip: IpAddr, out: &mut [u8; 48]) -> usize {
+    let mut at = 0;
+    match ip {
+        IpAddr::V4(ip) => {
+            for (index, octet) in ip.octets().into_iter().enumerate() {
+                if index > 0 {
+                    out[at] = b'.';
+                    at += 1;
+                }
+                let mut digits = itoa::Buffer::new();
+                let digits = digits.format(octet).as_bytes();
+                out[at..at + digits.len()].copy_from_slice(digits);
+                at += digits.len();
+            }
+        }
+        IpAddr::V6(ip) => {
+            let mut rest = &mut out[..];
+            // An IPv6 address is at most 39 characters; with an embedded IPv4, 45.
+            let _ = write!(rest, "{ip}");
+            at = 48 - rest.len();
+        }
+    }
+    at
+}
+
+/// Where the lines go.
+#[derive(Debug)]
+pub enum AccessSink {
+    Stdout,
+    File(std::path::PathBuf),
+}
+
+/// One worker's end.
+pub struct AccessLog {
+    ring: Producer<u8>,
+    line: Vec<u8>,
+    dates: DateCache,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    dropped: Counter,
+    written: Counter,
+    /// The writer parks: whoever logs next wakes it.
+    parked: AtomicBool,
+    stop: AtomicBool,
+}
+
+impl AccessLog {
+    /// Formats and hands over; never waits.
+    pub fn write(&mut self, record: &AccessRecord<'_>, writer: &AccessWriter) {
+        self.line.clear();
+        record.write(&mut self.dates, &mut self.line);
+        match self.ring.write_chunk_uninit(self.line.len()) {
+            Ok(chunk) => {
+                chunk.fill_from_iter(self.line.iter().copied());
+            }
+            Err(_) => self.shared.dropped.add_shared(1),
+        }
+        if self.shared.parked.load(Ordering::Relaxed) && self.shared.parked.swap(false, Ordering::AcqRel) {
+            writer.wake();
+        }
+    }
+}
+
+/// The writer thread and what it counts. Dropping it writes out what is left.
+pub struct AccessWriter {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl AccessWriter {
+    /// Starts the writer; one [`AccessLog`] for each worker.
+    pub fn start(sink: AccessSink, workers: usize) -> io::Result<(Self, Vec<AccessLog>)> {
+        let mut out: Box<dyn Write + Send> = match sink {
+            AccessSink::Stdout => Box::new(io::stdout()),
+            AccessSink::File(path) => {
+                Box::new(std::fs::OpenOptions::new().append(true).create(true).open(path)?)
+            }
+        };
+        let shared = Arc::new(Shared::default());
+        let (mut logs, mut rings) = (Vec::new(), Vec::new());
+        for _ in 0..workers {
+            let (ring, consumer) = RingBuffer::new(RING_BYTES);
+            rings.push(consumer);
+            logs.push(AccessLog {
+                ring,
+                line: Vec::with_capacity(1_024),
+                dates: DateCache::default(),
+                shared: Arc::clone(&shared),
+            });
+        }
+        let of_thread = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("access-log".into())
+            .spawn(move || write_out(&mut rings, &mut *out, &of_thread))?;
+        Ok((Self { shared, thread: Some(thread) }, logs))
+    }
+
+    pub fn dropped(&self) -> u64 {
+        self.shared.dropped.read()
+    }
+
+    pub fn written(&self) -> u64 {
+        self.shared.written.read()
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+    }
+}
+
+impl Drop for AccessWriter {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        self.wake();
+        if let Some(thread) = self.thread.take() {
+            // It panicked: then the process log has said so, and there is nothing left to write.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn write_out(rings: &mut [Consumer<u8>], out: &mut dyn Write, shared: &Shared) {
+    loop {
+        let stopping = shared.stop.load(Ordering::Acquire);
+        let mut bytes = 0;
+        for ring in &mut *rings {
+            bytes += drain(ring, out, shared);
+        }
+        if bytes > 0 {
+            // A full disk or a closed pipe loses lines; the gateway goes on.
+            let _ = out.flush();
+            std::thread::park_timeout(if stopping { Duration::ZERO } else { GATHER });
+            continue;
+        }
+        if stopping {
+            return;
+        }
+        shared.parked.store(true, Ordering::Release);
+        if rings.iter().all(Consumer::is_empty) {
+            std::thread::park_timeout(Duration::from_secs(1));
+        }
+        shared.parked.store(false, Ordering::Release);
+    }
+}
+
+fn drain(ring: &mut Consumer<u8>, out: &mut dyn Write, shared: &Shared) -> usize {
+    let count = ring.slots();
+    let Ok(chunk) = ring.read_chunk(count) else { return 0 };
+    let (first, second) = chunk.as_slices();
+    for part in [first, second] {
+        let lines = part.iter().filter(|byte| **byte == b'\n').count() as u64;
+        match out.write_all(part) {
+            Ok(()) => shared.written.add_shared(lines),
+            Err(_) => shared.dropped.add_shared(lines),
+        }
+    }
+    chunk.commit_all();
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(crate) fn record() -> AccessRecord<'static> {
+        AccessRecord {
+            unix_ms: 1_709_251_199_007,
+            request_id: "id\"1",
+            trace_id: b"00",
+            client: "127.0.0.1".parse().unwrap(),
+            caller: None,
+            method: "GET",
+            host: "a.example",
+            path: "/x",
+            protocol: "HTTP/1.1",
+            status: 200,
+            reason: None,
+            detail: None,
+            gateway: "g",
+            route: "r",
+            service: Some("s"),
+            instance: Some("127.0.0.1:80".parse().unwrap()),
+            attempts: 1,
+            total: 1_234_567,
+            service_time: 1_000_000,
+            connect: 0,
+            gateway_time: 234_567,
+            bytes_in: 0,
+            bytes_out: 5,
+            shadowed: "",
+        }
+    }
+
+    #[test]
+    fn writes_one_json_line() {
+        let mut out = Vec::new();
+        record().write(&mut DateCache::default(), &mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(
+            text,
+            "{\"time\":\"2024-02-29T23:59:59.007Z\",\"request_id\":\"id\\\"1\",\"trace_id\":\"00\",\
+             \"client\":\"127.0.0.1\",\"method\":\"GET\",\"host\":\"a.example\",\"path\":\"/x\",\
+             \"protocol\":\"HTTP/1.1\",\"status\":200,\"gateway\":\"g\",\"route\":\"r\",\"service\":\"s\",\
+             \"instance\":\"127.0.0.1:80\",\"attempts\":1,\"service_ms\":1.000,\"connect_ms\":0.000,\
+             \"total_ms\":1.234,\"gateway_ms\":0.234,\"bytes_in\":0,\"bytes_out\":5}\n"
+        );
+    }
+
+    #[test]
+    fn every_line_is_written_or_counted_as_dropped() {
+        let file = std::env::temp_dir().join(format!("narthex-access-{}", std::process::id()));
+        let _ = std::fs::remove_file(&file);
+        let (writer, mut logs) = AccessWriter::start(AccessSink::File(file.clone()), 1).unwrap();
+        let lines = 20_000;
+        for _ in 0..lines {
+            logs[0].write(&record(), &writer);
+        }
+        let shared = Arc::clone(&writer.shared);
+        drop(writer);
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(text.lines().count() as u64 + shared.dropped.read(), lines);
+        assert!(text.lines().all(|line| line.starts_with('{') && line.ends_with('}')));
+    }
+}

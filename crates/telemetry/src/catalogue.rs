@@ -1,0 +1,192 @@
+//! Every metric there is. A series is made when configuration is compiled, outlives reloads, and is written
+//! by each worker in its own cells.
+
+use std::sync::{Arc, Mutex, OnceLock};
+
+use ahash::AHashMap;
+
+use crate::{Counter, Histogram};
+
+/// Label sets of one kind that are exposed; what comes later is counted under `other`.
+const SERIES: usize = 20_000;
+
+/// Status classes 1xx to 5xx; 0 is "the client went away".
+pub(crate) const CLASSES: [&str; 6] = ["gone", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// One worker's cells of a route.
+#[derive(Debug, Default)]
+pub(crate) struct RouteCells {
+    pub classes: [Counter; CLASSES.len()],
+    pub total: Histogram,
+    pub gateway: Histogram,
+}
+
+/// The metrics of one route.
+#[derive(Debug)]
+pub struct RouteSeries {
+    pub(crate) gateway: Box<str>,
+    pub(crate) route: Box<str>,
+    pub(crate) cells: Box<[OnceLock<Box<RouteCells>>]>,
+}
+
+impl RouteSeries {
+    /// `status` 499 is a client that went away; durations in nanoseconds.
+    pub fn record(&self, worker: usize, status: u16, total: u64, gateway: u64) {
+        let Some(cells) = self.cells.get(worker) else { return };
+        let cells = cells.get_or_init(Box::default);
+        let class = if status == 499 { 0 } else { usize::from(status / 100).min(CLASSES.len() - 1) };
+        cells.classes[class].add(1);
+        cells.total.record(total);
+        cells.gateway.record(gateway);
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct ServiceCells {
+    pub requests: Counter,
+    pub failures: Counter,
+    pub connects: Counter,
+    pub first_byte: Histogram,
+}
+
+/// The metrics of one service.
+#[derive(Debug)]
+pub struct ServiceSeries {
+    pub(crate) service: Box<str>,
+    pub(crate) cells: Box<[OnceLock<Box<ServiceCells>>]>,
+}
+
+impl ServiceSeries {
+    fn cells(&self, worker: usize) -> Option<&ServiceCells> {
+        self.cells.get(worker).map(|cells| &**cells.get_or_init(Box::default))
+    }
+
+    pub fn answered(&self, worker: usize, first_byte: u64) {
+        if let Some(cells) = self.cells(worker) {
+            cells.requests.add(1);
+            cells.first_byte.record(first_byte);
+        }
+    }
+
+    pub fn failed(&self, worker: usize) {
+        if let Some(cells) = self.cells(worker) {
+            cells.requests.add(1);
+            cells.failures.add(1);
+        }
+    }
+
+    pub fn connected(&self, worker: usize) {
+        if let Some(cells) = self.cells(worker) {
+            cells.connects.add(1);
+        }
+    }
+}
+
+/// One worker's own counters.
+#[derive(Debug, Default)]
+pub struct WorkerMetrics {
+    pub accepted: Counter,
+    pub handed_over: Counter,
+    pub connections: Counter,
+    pub exchanges: Counter,
+    pub panics: Counter,
+    pub stalls: Counter,
+    /// Requests refused before a route was known.
+    pub unrouted: Counter,
+}
+
+/// What the process says about itself when it is asked.
+#[derive(Debug, Default, Clone)]
+pub struct ProcessState {
+    pub resident_bytes: u64,
+    pub open_descriptors: u64,
+    pub cpu_seconds: f64,
+    pub threads: u64,
+    pub config_version: u64,
+    pub config_applied_unix: u64,
+    pub config_refused: u64,
+    pub log_dropped: u64,
+}
+
+/// The registry of series.
+#[derive(Debug)]
+pub struct Metrics {
+    pub workers: Box<[WorkerMetrics]>,
+    routes: Mutex<AHashMap<(Box<str>, Box<str>), Arc<RouteSeries>>>,
+    services: Mutex<AHashMap<Box<str>, Arc<ServiceSeries>>>,
+    reasons: Mutex<AHashMap<&'static str, Arc<Box<[Counter]>>>>,
+}
+
+impl Metrics {
+    pub fn new(workers: usize) -> Arc<Self> {
+        Arc::new(Self {
+            workers: (0..workers).map(|_| WorkerMetrics::default()).collect(),
+            routes: Mutex::default(),
+            services: Mutex::default(),
+            reasons: Mutex::default(),
+        })
+    }
+
+    /// The series of a route: the same for the same names, over reloads.
+    pub fn route(&self, gateway: &str, route: &str) -> Arc<RouteSeries> {
+        let mut routes = lock(&self.routes);
+        let (gateway, route) = if routes.len() < SERIES { (gateway, route) } else { ("other", "other") };
+        let series = routes.entry((gateway.into(), route.into())).or_insert_with(|| {
+            let cells = (0..self.workers.len()).map(|_| OnceLock::new()).collect();
+            Arc::new(RouteSeries { gateway: gateway.into(), route: route.into(), cells })
+        });
+        Arc::clone(series)
+    }
+
+    pub fn service(&self, service: &str) -> Arc<ServiceSeries> {
+        let mut services = lock(&self.services);
+        let service = if services.len() < SERIES { service } else { "other" };
+        let series = services.entry(service.into()).or_insert_with(|| {
+            let cells = (0..self.workers.len()).map(|_| OnceLock::new()).collect();
+            Arc::new(ServiceSeries { service: service.into(), cells })
+        });
+        Arc::clone(series)
+    }
+
+    /// Forgets series that nothing uses any more, so that churning names do not grow the table for ever.
+    pub fn forget_unused(&self) {
+        lock(&self.routes).retain(|_, series| Arc::strong_count(series) > 1);
+        lock(&self.services).retain(|_, series| Arc::strong_count(series) > 1);
+    }
+
+    /// Counts a refusal. Not on the path of a request that succeeds.
+    pub fn refused(&self, worker: usize, reason: &'static str) {
+        let cells = Arc::clone(lock(&self.reasons).entry(reason).or_insert_with(|| {
+            Arc::new((0..self.workers.len()).map(|_| Counter::default()).collect())
+        }));
+        if let Some(cell) = cells.get(worker) {
+            cell.add(1);
+        }
+    }
+
+    pub(crate) fn all_routes(&self) -> Vec<Arc<RouteSeries>> {
+        let mut all: Vec<_> = lock(&self.routes).values().cloned().collect();
+        all.sort_by(|a, b| (&a.gateway, &a.route).cmp(&(&b.gateway, &b.route)));
+        all
+    }
+
+    pub(crate) fn all_services(&self) -> Vec<Arc<ServiceSeries>> {
+        let mut all: Vec<_> = lock(&self.services).values().cloned().collect();
+        all.sort_by(|a, b| a.service.cmp(&b.service));
+        all
+    }
+
+    pub(crate) fn all_reasons(&self) -> Vec<(&'static str, u64)> {
+        let mut all: Vec<_> = lock(&self.reasons)
+            .iter()
+            .map(|(reason, cells)| (*reason, cells.iter().map(Counter::read).sum()))
+            .collect();
+        all.sort_unstable();
+        all
+    }
+}
+
+/// A poisoned lock guards nothing that could be half written: go on.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,184 @@
+//! The Prometheus text format (version 0.0.4) of everything in the catalogue.
+
+use std::fmt::{self, Write};
+
+use crate::catalogue::CLASSES;
+use crate::counter::SHARED_BUCKETS;
+use crate::{Counter, Histogram, Metrics, ProcessState, WorkerMetrics};
+
+impl Metrics {
+    /// The whole page.
+    pub fn expose(&self, process: &ProcessState) -> String {
+        let mut page = String::with_capacity(16 * 1024);
+        write_all(self, process, &mut page).expect("writing to a String cannot fail");
+        page
+    }
+}
+
+fn write_all(metrics: &Metrics, process: &ProcessState, out: &mut String) -> fmt::Result {
+    write_routes(metrics, out)?;
+    write_services(metrics, out)?;
+    head(out, "narthex_refused_total", "counter", "Answers that the gateway itself made, by reason.")?;
+    for (reason, count) in metrics.all_reasons() {
+        writeln!(out, "narthex_refused_total{{reason=\"{reason}\"}} {count}")?;
+    }
+    write_workers(metrics, out)?;
+    write_process(process, out)
+}
+
+fn head(out: &mut String, name: &str, kind: &str, help: &str) -> fmt::Result {
+    writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}")
+}
+
+fn write_routes(metrics: &Metrics, out: &mut String) -> fmt::Result {
+    let routes = metrics.all_routes();
+    head(out, "narthex_requests_total", "counter", "Requests by route and class of status.")?;
+    for route in &routes {
+        for (class, name) in CLASSES.iter().enumerate() {
+            let count: u64 = route.cells.iter().filter_map(|cell| cell.get()).map(|c| c.classes[class].read()).sum();
+            if count > 0 {
+                let (gateway, route) = (&route.gateway, &route.route);
+                writeln!(
+                    out,
+                    "narthex_requests_total{{gateway=\"{gateway}\",route=\"{route}\",status=\"{name}\"}} {count}"
+                )?;
+            }
+        }
+    }
+    for (name, help, gateway_only) in [
+        ("narthex_request_duration_seconds", "From a request's first byte to its answer's last.", false),
+        ("narthex_gateway_duration_seconds", "What the gateway itself took of it.", true),
+    ] {
+        head(out, name, "histogram", help)?;
+        for route in &routes {
+            let cells: Vec<_> = route.cells.iter().filter_map(|cell| cell.get()).collect();
+            let histograms = cells.iter().map(|c| if gateway_only { &c.gateway } else { &c.total });
+            let labels = format!("gateway=\"{}\",route=\"{}\"", route.gateway, route.route);
+            write_histogram(out, name, &labels, histograms)?;
+        }
+    }
+    Ok(())
+}
+
+fn write_services(metrics: &Metrics, out: &mut String) -> fmt::Result {
+    let services = metrics.all_services();
+    type Pick = fn(&crate::catalogue::ServiceCells) -> &Counter;
+    let counters: [(&str, &str, Pick); 3] = [
+        ("narthex_service_requests_total", "Requests sent to a service.", |cells| &cells.requests),
+        ("narthex_service_failures_total", "Requests that a service gave no answer to.", |cells| &cells.failures),
+        ("narthex_service_connects_total", "Connections opened to a service.", |cells| &cells.connects),
+    ];
+    for (name, help, pick) in counters {
+        head(out, name, "counter", help)?;
+        for service in &services {
+            let count: u64 = service.cells.iter().filter_map(|cell| cell.get()).map(|c| pick(c).read()).sum();
+            writeln!(out, "{name}{{service=\"{}\"}} {count}", service.service)?;
+        }
+    }
+    let name = "narthex_service_first_byte_seconds";
+    head(out, name, "histogram", "From a request being handed over to its answer's head.")?;
+    for service in &services {
+        let cells = service.cells.iter().filter_map(|cell| cell.get()).map(|c| &c.first_byte);
+        write_histogram(out, name, &format!("service=\"{}\"", service.service), cells)?;
+    }
+    Ok(())
+}
+
+fn write_histogram<'h>(
+    out: &mut String,
+    name: &str,
+    labels: &str,
+    parts: impl Iterator<Item = &'h Histogram>,
+) -> fmt::Result {
+    let (mut buckets, mut count, mut nanos) = ([0; SHARED_BUCKETS.len()], 0, 0);
+    for part in parts {
+        let (part_buckets, part_count, part_nanos) = part.read();
+        buckets.iter_mut().zip(part_buckets).for_each(|(sum, part)| *sum += part);
+        count += part_count;
+        nanos += part_nanos;
+    }
+    if count == 0 {
+        return Ok(());
+    }
+    let mut cumulative = 0;
+    for (bound, in_bucket) in SHARED_BUCKETS.iter().zip(buckets) {
+        cumulative += in_bucket;
+        writeln!(out, "{name}_bucket{{{labels},le=\"{}\"}} {cumulative}", *bound as f64 / 1e6)?;
+    }
+    writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {count}")?;
+    writeln!(out, "{name}_sum{{{labels}}} {}", nanos as f64 / 1e9)?;
+    writeln!(out, "{name}_count{{{labels}}} {count}")
+}
+
+fn write_workers(metrics: &Metrics, out: &mut String) -> fmt::Result {
+    type Pick = fn(&WorkerMetrics) -> &Counter;
+    let all: [(&str, &str, &str, Pick); 7] = [
+        ("narthex_connections_accepted_total", "counter", "Connections accepted.", |w| &w.accepted),
+        ("narthex_connections_handed_over_total", "counter", "Connections given to a less loaded worker.", |w| {
+            &w.handed_over
+        }),
+        ("narthex_connections", "gauge", "Connections of clients that are open.", |w| &w.connections),
+        ("narthex_exchanges", "gauge", "Requests that are being answered.", |w| &w.exchanges),
+        ("narthex_panics_total", "counter", "Requests that ended in a defect of the gateway.", |w| &w.panics),
+        ("narthex_worker_stalls_total", "counter", "Times that a worker did not return within 100 ms.", |w| {
+            &w.stalls
+        }),
+        ("narthex_unrouted_total", "counter", "Requests refused before a route was known.", |w| &w.unrouted),
+    ];
+    for (name, kind, help, pick) in all {
+        head(out, name, kind, help)?;
+        for (worker, cells) in metrics.workers.iter().enumerate() {
+            writeln!(out, "{name}{{worker=\"{worker}\"}} {}", pick(cells).read())?;
+        }
+    }
+    Ok(())
+}
+
+fn write_process(process: &ProcessState, out: &mut String) -> fmt::Result {
+    let all: [(&str, &str, &str, f64); 8] = [
+        ("process_resident_memory_bytes", "gauge", "Resident memory.", process.resident_bytes as f64),
+        ("process_open_fds", "gauge", "Open descriptors.", process.open_descriptors as f64),
+        ("process_cpu_seconds_total", "counter", "Processor time, user and system.", process.cpu_seconds),
+        ("process_threads", "gauge", "Threads.", process.threads as f64),
+        ("narthex_config_version", "gauge", "The number of the live configuration.", process.config_version as f64),
+        (
+            "narthex_config_applied_timestamp_seconds",
+            "gauge",
+            "When the live configuration went live.",
+            process.config_applied_unix as f64,
+        ),
+        ("narthex_config_refused_total", "counter", "Configurations that were refused.", process.config_refused as f64),
+        ("narthex_access_log_dropped_total", "counter", "Log lines dropped: the ring was full.", process.log_dropped as f64),
+    ];
+    for (name, kind, help, value) in all {
+        head(out, name, kind, help)?;
+        writeln!(out, "{name} {value}")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exposes_what_was_recorded() {
+        let metrics = Metrics::new(2);
+        let route = metrics.route("g", "r");
+        route.record(0, 200, 2_000_000, 90_000);
+        route.record(1, 503, 30_000_000_000, 90_000);
+        metrics.refused(1, "no_instance");
+        let page = metrics.expose(&ProcessState::default());
+        for line in [
+            "narthex_requests_total{gateway=\"g\",route=\"r\",status=\"2xx\"} 1",
+            "narthex_requests_total{gateway=\"g\",route=\"r\",status=\"5xx\"} 1",
+            "narthex_request_duration_seconds_bucket{gateway=\"g\",route=\"r\",le=\"0.0025\"} 1",
+            "narthex_request_duration_seconds_bucket{gateway=\"g\",route=\"r\",le=\"15\"} 1",
+            "narthex_request_duration_seconds_bucket{gateway=\"g\",route=\"r\",le=\"+Inf\"} 2",
+            "narthex_gateway_duration_seconds_bucket{gateway=\"g\",route=\"r\",le=\"0.0001\"} 2",
+            "narthex_refused_total{reason=\"no_instance\"} 1",
+        ] {
+            assert!(page.contains(line), "{line}\n{page}");
+        }
+    }
+}
