@@ -123,9 +123,13 @@ pub struct Exchange {
     pub request: RequestHead,
     /// The normalised path that was matched and authorised (before `strip` and `rewrite`).
     pub path: String,
+    /// The host that the client asked for, without its port.
+    pub host: String,
     pub client: Client,
     pub began: Moment,
     pub request_id: String,
+    /// A policy took the correlation id over: the core neither sends nor echoes its own.
+    pub request_id_is_handled: bool,
     pub trace: TraceContext,
     pub label: Option<Arc<RouteLabel>>,
     /// The service asked last, and its instance.
@@ -150,7 +154,9 @@ impl Exchange {
     pub fn reset(&mut self) {
         self.request.clear();
         self.path.clear();
+        self.host.clear();
         self.request_id.clear();
+        self.request_id_is_handled = false;
         self.trace = TraceContext::default();
         self.label = None;
         self.service = None;

@@ -173,7 +173,7 @@ impl Source {
             Self::Gateway => &label?.gateway,
             Self::Route => &label?.route,
             Self::Service => exchange.service.as_deref()?,
-            Self::Host => host_without_port(exchange.request.authority()),
+            Self::Host => &exchange.host,
             Self::Method => exchange.request.method.as_str(),
             Self::Path => &exchange.path,
             Self::Query => exchange.request.query()?,
@@ -197,13 +197,6 @@ fn ip_text(ip: std::net::IpAddr) -> Cow<'static, [u8]> {
     let mut text = String::with_capacity(40);
     write!(text, "{ip}").expect("writing to a String cannot fail");
     Cow::Owned(text.into_bytes())
-}
-
-fn host_without_port(authority: &str) -> &str {
-    match authority.rfind(':') {
-        Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
-        _ => authority,
-    }
 }
 
 fn cookie<'x>(exchange: &'x Exchange, name: &str) -> Option<&'x [u8]> {

@@ -70,6 +70,8 @@ pub struct BodyBuffer {
     start: usize,
     end: usize,
     framed: bool,
+    /// Where the data began once it was framed.
+    begun: usize,
 }
 
 impl BodyBuffer {
@@ -84,7 +86,7 @@ impl BodyBuffer {
 
     /// The sink took `count` bytes. An emptied buffer goes back to the pool when its owner waits (`release`).
     pub fn advance(&mut self, count: usize) {
-        self.start = (self.start + count).min(self.end);
+        self.start = self.start.saturating_add(count).min(self.end);
     }
 
     /// Gives the memory back while there is nothing in it.
@@ -94,6 +96,25 @@ impl BodyBuffer {
             self.end = 0;
             give_back(std::mem::take(&mut self.bytes));
         }
+    }
+
+    /// What the sink has taken whole is forgotten; the memory stays for the next fill.
+    pub fn reset(&mut self) {
+        debug_assert!(self.is_empty(), "only what was sent may be forgotten");
+        self.start = 0;
+        self.end = 0;
+        self.bytes.clear();
+        self.framed = false;
+    }
+
+    /// Whether the data of the last fill is still all there.
+    pub fn can_rewind(&self) -> bool {
+        !self.bytes.is_empty()
+    }
+
+    /// Back to where the data began, to send it once more: what `fill_from` or decoding put there since `prepare`.
+    pub fn rewind(&mut self) {
+        self.start = if self.framed { self.begun } else { HEADROOM.min(self.end) };
     }
 
     /// Empty and ready to be read into: append raw bytes to the vector, then `decoded` or `keep`.
@@ -182,6 +203,7 @@ impl BodyBuffer {
             self.bytes.truncate(self.end);
             self.bytes.extend_from_slice(b"\r\n");
         }
+        self.begun = self.start;
         if last {
             self.bytes.extend_from_slice(narthex_wire::LAST_CHUNK);
         }

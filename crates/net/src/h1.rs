@@ -56,7 +56,13 @@ pub enum HeadError {
     Malformed(ParseError),
     #[error("{0}")]
     H2(h2::Error),
+    /// The connection begins with HTTP/2's preface: these bytes belong to it.
+    #[error("the connection speaks HTTP/2")]
+    Preface,
 }
+
+/// HTTP/2's connection preface (RFC 9113 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// How the body of the message being sent is framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -213,12 +219,14 @@ pub struct H1Server {
     half: Half,
     keep_alive: bool,
     gone: bool,
+    /// Nothing was read yet: it may be HTTP/2.
+    is_fresh: bool,
     pub half_close: bool,
 }
 
 impl H1Server {
     pub fn new(stream: Stream) -> Self {
-        Self { half: Half::new(stream), keep_alive: true, gone: false, half_close: false }
+        Self { half: Half::new(stream), keep_alive: true, gone: false, is_fresh: true, half_close: false }
     }
 
     /// Pending while the connection is idle: no buffer is held.
@@ -242,7 +250,12 @@ impl H1Server {
             self.half.ahead = BodyBuffer::default();
         }
         loop {
-            if !request.buffer_mut().is_empty() {
+            let read = request.buffer_mut().len();
+            let may_be_preface = self.is_fresh && read > 0 && begins_alike(request.buffer_mut(), PREFACE);
+            if may_be_preface && read >= PREFACE.len() {
+                return Poll::Ready(Err(HeadError::Preface));
+            }
+            if read > 0 && !may_be_preface {
                 match parser.parse(request, limits).map_err(HeadError::Malformed)? {
                     Progress::Complete => break,
                     Progress::Partial => {}
@@ -260,12 +273,18 @@ impl H1Server {
                 Err(error) => return Poll::Ready(Err(HeadError::Io(error))),
             }
         }
+        self.is_fresh = false;
         self.half.keep_surplus(request.surplus());
         self.half.decoder = Some(BodyDecoder::new(request.framing, limits));
         self.half.trailers = None;
         self.half.wrote_any = false;
         self.keep_alive = request.keep_alive();
         Poll::Ready(Ok(()))
+    }
+
+    /// The socket, for the protocol that `HeadError::Preface` announced.
+    pub fn into_stream(self) -> Stream {
+        self.half.stream
     }
 
     pub fn body_is_done(&self) -> bool {
@@ -322,21 +341,20 @@ impl H1Server {
     /// `close`: do not keep the connection whatever the client wants.
     pub fn start(&mut self, head: &ResponseHead, request: &RequestHead, close: bool) -> bool {
         let is_head = request.method == Method::Head;
-        let to = request.version;
-        let has_body = !is_head && head.framing != Framing::None && !bodiless(head.status);
-        let until_close = has_body
-            && (head.framing == Framing::UntilClose || head.framing == Framing::Chunked)
-            && to == Version::Http10;
-        self.keep_alive &= !close && !until_close;
-        self.half.sending = match head.framing {
-            _ if !has_body => Sending::Nothing,
-            Framing::Length(_) => Sending::Plain,
-            _ if to == Version::Http10 => Sending::Plain,
-            _ => Sending::Chunked,
-        };
+        self.keep_alive &= !close;
         let keep_alive = self.keep_alive;
-        narthex_wire::encode_response(head, to, keep_alive, is_head, self.half.begin_out());
-        has_body
+        let framing =
+            narthex_wire::encode_response(head, request.version, keep_alive, is_head, self.half.begin_out());
+        self.half.sending = match framing {
+            Framing::None => Sending::Nothing,
+            Framing::Chunked => Sending::Chunked,
+            Framing::Length(_) => Sending::Plain,
+            Framing::UntilClose => {
+                self.keep_alive = false;
+                Sending::Plain
+            }
+        };
+        self.half.sending != Sending::Nothing
     }
 
     pub fn poll_send(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer, last: bool) -> Poll<Result<(), Fault>> {
@@ -374,8 +392,9 @@ impl H1Server {
     }
 }
 
-fn bodiless(status: u16) -> bool {
-    status < 200 || status == 204 || status == 304
+fn begins_alike(read: &[u8], text: &[u8]) -> bool {
+    let common = read.len().min(text.len());
+    read[..common] == text[..common]
 }
 
 /// A connection to an instance of a service.

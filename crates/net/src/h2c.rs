@@ -251,6 +251,15 @@ fn end_stream(send: &mut SendStream<Chunk>, ended: &mut bool, trailers: Option<&
     };
 }
 
+/// Streams on one connection to an instance before another is opened.
+const STREAMS_PER_CONNECTION: usize = 100;
+
+/// Whether the peer says that it has not begun to process the stream (RFC 9113 8.7).
+pub fn is_unprocessed(error: &h2::Error) -> bool {
+    let is_refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+    error.is_remote() && (is_refused || error.is_go_away())
+}
+
 /// A connection to an instance; clones share it, each opens streams of its own.
 #[derive(Clone)]
 pub struct H2Client {
@@ -289,8 +298,9 @@ impl H2Client {
         self.send.poll_ready(cx)
     }
 
-    pub fn streams_in_use(&self) -> usize {
-        self.send.current_max_send_streams()
+    /// Streams that the instance lets us have open at once.
+    pub fn max_streams(&self) -> usize {
+        self.send.current_max_send_streams().min(STREAMS_PER_CONNECTION)
     }
 
     pub fn open(&mut self, head: &RequestHead) -> Result<H2ClientStream, Fault> {

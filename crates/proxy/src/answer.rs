@@ -1,0 +1,113 @@
+//! What answers an exchange, and the response side of its policies.
+
+use narthex_contract::{Answered, Body, Detail, Reply, ResponseCx};
+use narthex_wire::{Framing, Known, Name, ResponseHead};
+
+use crate::chain::known_length;
+use crate::exchange::{Interrupt, Line, Run};
+use crate::problem::{put, refuse};
+use crate::service::Call;
+use crate::snapshot::To;
+
+const REQUEST_ID: Name = Name::known(Known::XRequestId);
+const DATE: Name = Name::known(Known::Date);
+
+/// Where the response's body comes from; its head is in `Run::response`.
+#[expect(clippy::large_enum_variant, reason = "one per exchange, moved twice")]
+pub enum Answer {
+    Own(Body),
+    Service(Call),
+}
+
+impl Answer {
+    /// Makes a policy's or a destination's reply the answer.
+    pub fn of(run: &mut Run, reply: Reply) -> Self {
+        match reply {
+            Reply::Problem { reason, detail } => {
+                Self::Own(refuse(&mut run.exchange, &mut run.response, reason, *detail))
+            }
+            Reply::Response(response) => {
+                let narthex_contract::Response { head, body } = *response;
+                run.response = head;
+                run.response.framing = framing_of(&body, &run.response);
+                run.exchange.answered = Answered::Configured;
+                Self::Own(body)
+            }
+        }
+    }
+
+    fn length(&self, response: &ResponseHead) -> Option<u64> {
+        match (self, response.framing) {
+            (Self::Own(body), _) => known_length(body),
+            (_, Framing::None) => Some(0),
+            (_, Framing::Length(length)) => Some(length),
+            _ => None,
+        }
+    }
+}
+
+fn framing_of(body: &Body, head: &ResponseHead) -> Framing {
+    match body {
+        _ if head.status < 200 || head.status == 204 || head.status == 304 => Framing::None,
+        Body::Source(_) => Framing::Chunked,
+        Body::Empty => Framing::Length(0),
+        Body::Bytes(bytes) => Framing::Length(bytes.len() as u64),
+    }
+}
+
+/// Runs the response side in reverse, then adds what the core itself says.
+pub async fn respond(run: &mut Run, line: &mut Line<'_>, mut answer: Answer) -> Result<Answer, Interrupt> {
+    let due = line.due(crate::RouteTimes::default().deadline);
+    let length = answer.length(&run.response);
+    let route = run.route.clone();
+    if let Some(route) = &route {
+        if let To::Kind(destination) = &route.to {
+            destination.on_response(&mut ResponseCx {
+                exchange: &mut run.exchange,
+                response: &mut run.response,
+                length,
+            });
+        }
+        let hooks = route.chain.on_response(&mut run.exchange, &mut run.response, length, run.reached);
+        if let Some(reply) = line.wait_for(due, hooks).await? {
+            answer = Answer::of(run, reply);
+        }
+    }
+    if let Some(gateway) = run.gateway.clone() {
+        let length = answer.length(&run.response);
+        let hooks = gateway.before.on_response(&mut run.exchange, &mut run.response, length, run.before);
+        if let Some(reply) = line.wait_for(due, hooks).await? {
+            answer = Answer::of(run, reply);
+        }
+        let steps = run.download.steps();
+        if let Some(route) = &route {
+            route.chain.body_steps(&run.exchange, Some(&run.response), run.reached, steps);
+        }
+        gateway.before.body_steps(&run.exchange, Some(&run.response), run.before, steps);
+        if !steps.iter().all(|step| step.keeps_length()) {
+            run.response.framing = Framing::Chunked;
+        }
+    }
+    if run.response.framing == Framing::UntilClose {
+        // The end of a body that only a close marks is marked for our client by framing.
+        run.response.framing = Framing::Chunked;
+    }
+    stamp(run, line);
+    Ok(answer)
+}
+
+/// `Date` (RFC 9110 6.6.1) and the correlation id.
+fn stamp(run: &mut Run, line: &Line<'_>) {
+    let head = &mut run.response.head;
+    if !head.contains(&DATE) {
+        line.worker.with_date(|date| put(head, &DATE, date));
+    }
+    if !run.exchange.request_id_is_handled && !run.exchange.request_id.is_empty() {
+        put(head, &REQUEST_ID, run.exchange.request_id.as_bytes());
+    }
+}
+
+/// A refusal of the core's own.
+pub fn refusal(run: &mut Run, reason: narthex_contract::Reason, detail: Detail) -> Answer {
+    Answer::Own(refuse(&mut run.exchange, &mut run.response, reason, detail))
+}

@@ -1,0 +1,121 @@
+//! The storage of one exchange, and how it waits: every wait ends by an event, a time-out, or the client leaving.
+
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use narthex_contract::Exchange;
+use narthex_net::{Deadline, Inbound};
+use narthex_wire::{RequestParser, ResponseHead};
+
+use crate::chain::Reached;
+use crate::pump::{OwnBody, Pump};
+use crate::snapshot::{Gateway, ListenerPlan, Route};
+use crate::worker::Worker;
+
+/// Everything that an exchange owns; recycled per worker.
+#[derive(Default)]
+pub struct Run {
+    pub exchange: Exchange,
+    pub response: ResponseHead,
+    pub parser: RequestParser,
+    pub(crate) upload: Pump,
+    pub(crate) download: Pump,
+    /// The request's body where a policy had to see it whole.
+    pub(crate) whole_body: Option<OwnBody>,
+    pub(crate) scratch: Vec<u8>,
+    /// The authority that the client asked for, whatever the service is told.
+    pub(crate) authority: String,
+    /// What `rewrite` made of the path.
+    pub(crate) rewritten: String,
+    pub(crate) gateway: Option<Arc<Gateway>>,
+    pub(crate) route: Option<Arc<Route>>,
+    pub(crate) before: Reached,
+    pub(crate) reached: Reached,
+    /// The response's head is on its way: no other answer can be given.
+    pub(crate) is_started: bool,
+    /// Bytes of the request are for the service already prepared.
+    pub(crate) is_prepared: bool,
+}
+
+impl Run {
+    /// Ready for the next request; keeps capacities.
+    pub fn reset(&mut self) {
+        self.exchange.reset();
+        self.response.clear();
+        self.parser = RequestParser::default();
+        self.upload.reset();
+        self.download.reset();
+        self.whole_body = None;
+        self.gateway = None;
+        self.route = None;
+        self.before = Reached::default();
+        self.reached = Reached::default();
+        self.is_started = false;
+        self.is_prepared = false;
+    }
+}
+
+/// The client's end of the socket.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    pub address: SocketAddr,
+    /// The address's IP as text, made once per connection.
+    pub text: Box<str>,
+}
+
+/// The way to the client, for the length of one exchange.
+pub struct Line<'a> {
+    pub client: &'a mut Inbound,
+    pub deadline: &'a mut Deadline,
+    pub peer: &'a Peer,
+    pub plan: Arc<ListenerPlan>,
+    pub worker: &'a Rc<Worker>,
+    /// The connection ends after this exchange.
+    pub close: bool,
+}
+
+/// Why a wait ended without its event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interrupt {
+    ClientGone,
+    TimedOut,
+}
+
+impl Line<'_> {
+    /// Waits for `poll` until `due` (monotonic nanoseconds) or until the client leaves.
+    pub async fn wait<T>(
+        &mut self,
+        due: u64,
+        mut poll: impl FnMut(&mut Context<'_>, &mut Inbound) -> Poll<T>,
+    ) -> Result<T, Interrupt> {
+        poll_fn(|cx| {
+            if let Poll::Ready(value) = poll(cx, self.client) {
+                return Poll::Ready(Ok(value));
+            }
+            self.poll_interrupt(cx, due).map(Err)
+        })
+        .await
+    }
+
+    /// As `wait`, for a future that does not need the client.
+    pub async fn wait_for<T>(&mut self, due: u64, future: impl Future<Output = T>) -> Result<T, Interrupt> {
+        let mut future = pin!(future);
+        self.wait(due, |cx, _| future.as_mut().poll(cx)).await
+    }
+
+    pub fn poll_interrupt(&mut self, cx: &mut Context<'_>, due: u64) -> Poll<Interrupt> {
+        if self.client.poll_gone(cx).is_ready() {
+            return Poll::Ready(Interrupt::ClientGone);
+        }
+        self.deadline.poll(cx, self.worker.clock(), due).map(|()| Interrupt::TimedOut)
+    }
+
+    /// Monotonic nanoseconds `after` from now.
+    pub fn due(&self, after: std::time::Duration) -> u64 {
+        self.worker.now().saturating_add(after.as_nanos() as u64)
+    }
+}

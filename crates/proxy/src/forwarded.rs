@@ -1,0 +1,154 @@
+//! Who the client is, and what the service learns of it: `X-Forwarded-*`, `Forwarded` (RFC 7239), `Via`.
+//!
+//! What a client claims about itself is believed only as far as `trusted_hops` says.
+
+use std::net::IpAddr;
+
+use narthex_contract::Exchange;
+use narthex_wire::{Head, Known, Name};
+
+use crate::problem::put;
+
+/// How a listener treats forwarding fields.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ForwardedRules {
+    /// Proxies in front that are our own: the client is the entry that the outermost of them added. 0: believe nobody.
+    pub trusted_hops: u8,
+    /// Also write RFC 7239 `Forwarded`.
+    pub standard: bool,
+}
+
+/// How often a request may pass through this gateway.
+pub const MAX_PASSES: usize = 8;
+/// Our name in `Via`.
+const PSEUDONYM: &[u8] = b"narthex";
+
+const FOR: Name = Name::known(Known::XForwardedFor);
+const HOST: Name = Name::known(Known::XForwardedHost);
+const PROTO: Name = Name::known(Known::XForwardedProto);
+const PORT: Name = Name::known(Known::XForwardedPort);
+const STANDARD: Name = Name::known(Known::Forwarded);
+const VIA: Name = Name::known(Known::Via);
+
+/// The client's address: with n trusted hops, the n-th entry of `X-Forwarded-For` from the right.
+pub fn client_ip(rules: ForwardedRules, head: &Head, peer: IpAddr) -> IpAddr {
+    if rules.trusted_hops == 0 {
+        return peer;
+    }
+    let entries = head.all_known(Known::XForwardedFor).flat_map(|line| line.split(|byte| *byte == b','));
+    let mut last = [None; 256];
+    let mut count = 0usize;
+    for entry in entries {
+        last[count % 256] = parse_ip(entry.trim_ascii());
+        count += 1;
+    }
+    let hops = usize::from(rules.trusted_hops);
+    // Fewer entries than trusted proxies: the outermost entry there is.
+    let back = hops.min(count);
+    if back == 0 {
+        return peer;
+    }
+    last[(count - back) % 256].unwrap_or(peer)
+}
+
+fn parse_ip(entry: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(entry).ok()?;
+    text.parse().ok().or_else(|| {
+        // With a port, as some proxies write it.
+        text.parse::<std::net::SocketAddr>().ok().map(|address| address.ip())
+    })
+}
+
+/// Whether the request has been here too often.
+pub fn goes_in_circles(head: &Head) -> bool {
+    let passes = head
+        .all_known(Known::Via)
+        .flat_map(|line| line.split(|byte| *byte == b','))
+        .filter(|entry| entry.trim_ascii().ends_with(PSEUDONYM))
+        .count();
+    passes >= MAX_PASSES
+}
+
+/// Writes what the service should know. `peer_text`: the peer's address as text.
+pub fn forward(rules: ForwardedRules, exchange: &mut Exchange, authority: &str, peer_text: &[u8], scratch: &mut Vec<u8>) {
+    let is_trusted = rules.trusted_hops > 0;
+    let proto = exchange.scheme().as_bytes();
+    let version = exchange.request.version;
+    let head = &mut exchange.request.head;
+    scratch.clear();
+    if is_trusted {
+        join(head, Known::XForwardedFor, scratch);
+    } else {
+        head.remove(&PORT);
+    }
+    scratch.extend_from_slice(peer_text);
+    put(head, &FOR, scratch);
+    if !is_trusted || !head.contains(&PROTO) {
+        put(head, &PROTO, proto);
+    }
+    if !is_trusted || !head.contains(&HOST) {
+        put(head, &HOST, authority.as_bytes());
+    }
+    scratch.clear();
+    if is_trusted {
+        join(head, Known::Forwarded, scratch);
+    } else if !rules.standard {
+        head.remove(&STANDARD);
+    }
+    if rules.standard {
+        write_standard(peer_text, authority, proto, scratch);
+        put(head, &STANDARD, scratch);
+    }
+    scratch.clear();
+    join(head, Known::Via, scratch);
+    let pass: &[u8] = match version {
+        narthex_wire::Version::Http10 => b"1.0 narthex",
+        narthex_wire::Version::Http11 => b"1.1 narthex",
+        narthex_wire::Version::Http2 => b"2.0 narthex",
+    };
+    scratch.extend_from_slice(pass);
+    put(head, &VIA, scratch);
+}
+
+/// The values of all lines, each followed by a comma.
+fn join(head: &Head, name: Known, out: &mut Vec<u8>) {
+    for line in head.all_known(name) {
+        out.extend_from_slice(line);
+        out.extend_from_slice(b", ");
+    }
+}
+
+fn write_standard(peer: &[u8], authority: &str, proto: &[u8], out: &mut Vec<u8>) {
+    let is_v6 = peer.contains(&b':');
+    out.extend_from_slice(if is_v6 { b"for=\"[" } else { b"for=" });
+    out.extend_from_slice(peer);
+    out.extend_from_slice(if is_v6 { b"]\";host=\"" } else { b";host=\"" });
+    out.extend_from_slice(authority.as_bytes());
+    out.extend_from_slice(b"\";proto=");
+    out.extend_from_slice(proto);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(hops: u8, lines: &[&str]) -> String {
+        let mut head = Head::new();
+        for line in lines {
+            head.append(&FOR, line.as_bytes()).unwrap();
+        }
+        let rules = ForwardedRules { trusted_hops: hops, standard: false };
+        client_ip(rules, &head, "192.0.2.9".parse().unwrap()).to_string()
+    }
+
+    #[test]
+    fn believes_only_trusted_hops() {
+        assert_eq!(ip(0, &["1.1.1.1"]), "192.0.2.9");
+        assert_eq!(ip(1, &["6.6.6.6, 1.1.1.1"]), "1.1.1.1");
+        assert_eq!(ip(2, &["6.6.6.6", "1.1.1.1, 2.2.2.2"]), "1.1.1.1");
+        assert_eq!(ip(3, &["1.1.1.1"]), "1.1.1.1");
+        assert_eq!(ip(1, &["nonsense"]), "192.0.2.9");
+        assert_eq!(ip(1, &["[2001:db8::1]:443"]), "2001:db8::1");
+        assert_eq!(ip(1, &[]), "192.0.2.9");
+    }
+}

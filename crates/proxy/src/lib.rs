@@ -1,0 +1,32 @@
+//! The data plane: what happens to a request. `request.rs` is the table of contents.
+//!
+//! It sees neither a configuration type nor a policy's name, and opens no socket but through `net`.
+
+mod accept;
+mod answer;
+mod chain;
+mod connection;
+mod exchange;
+mod finish;
+mod forward;
+mod forwarded;
+mod problem;
+mod pump;
+mod request;
+mod routing;
+mod service;
+mod snapshot;
+mod stream;
+mod worker;
+
+pub use chain::{Chain, Link};
+pub use exchange::Run;
+pub use forwarded::ForwardedRules;
+pub use problem::problem_json;
+pub use request::handle;
+pub use routing::RequestFacts;
+pub use service::{Balance, HostRule, Instance, InstanceSet, Protocol, Service, ServiceTimes};
+pub use snapshot::{
+    DeadlineScope, FallbackStep, Gateway, ListenerBounds, ListenerPlan, PathEdit, Route, RouteTimes, Snapshot, To,
+};
+pub use worker::{Command, Fleet, FleetOptions, Load, Worker};

@@ -1,0 +1,136 @@
+//! What happens to a request, read top to bottom. `docs/life-of-a-request.md` has the same numbered steps.
+//!
+//! No protocol branches, no policy names: those live behind `Inbound`, `Outbound` and `Chain`.
+
+use narthex_contract::{Body, DestinationCx, Detail, Hooks, Outcome, Reply, core};
+use narthex_wire::Framing;
+
+use crate::answer::{Answer, refusal, respond};
+use crate::exchange::{Interrupt, Line, Run};
+use crate::forward::forward;
+use crate::pump::OwnBody;
+use crate::routing::{identify, route, stamp};
+use crate::snapshot::{FallbackStep, To};
+use crate::stream::{read_whole, stream};
+
+/// Answers one request whose head was read into `run`.
+pub async fn handle(run: &mut Run, line: &mut Line<'_>) -> Result<(), Interrupt> {
+    // 1. Pin the snapshot: what begins under one configuration ends under it.
+    let snapshot = line.worker.snapshot();
+    identify(run, line);
+    stamp(run);
+
+    // 2. Normalise the path once; the gateway's own stages; find the route, or answer 404 or 405.
+    let mut reply = route(run, line).await?;
+
+    // 3. The chain: each policy lets the request pass, or answers it.
+    if reply.is_none() {
+        reply = pass_chain(run, line).await?;
+    }
+
+    // 4. The destination: a service, or something that answers by itself.
+    let answer = match reply {
+        Some(reply) => Answer::of(run, reply),
+        None => ask_destination(run, line, &snapshot).await?,
+    };
+
+    // 5. The response side, in reverse from whoever answered.
+    let answer = respond(run, line, answer).await?;
+
+    // 6. Stream both bodies.
+    stream(run, line, answer).await
+
+    // 7. Finish: log, count, give back what was taken. In `finish.rs`, from a drop guard.
+}
+
+/// Step 3. `Some`: a policy answered.
+async fn pass_chain(run: &mut Run, line: &mut Line<'_>) -> Result<Option<Reply>, Interrupt> {
+    let Some(route) = run.route.clone() else { return Ok(Some(core::INTERNAL.into())) };
+    let has_body = run.exchange.request.framing != Framing::None;
+    let due = line.due(route.times.deadline);
+    let hooks = route.chain.on_request(&mut run.exchange, has_body, &mut run.reached);
+    if let Some(reply) = line.wait_for(due, hooks).await? {
+        return Ok(Some(reply));
+    }
+    if has_body && route.chain.has(Hooks::REQUEST_BODY) {
+        let body = match read_whole(run, line, route.buffered_body).await? {
+            Ok(body) => body,
+            Err(reply) => return Ok(Some(reply)),
+        };
+        let hooks = route.chain.on_request_body(&mut run.exchange, &body);
+        if let Some(reply) = line.wait_for(due, hooks).await? {
+            return Ok(Some(reply));
+        }
+        run.exchange.request.framing = Framing::Length(body.len() as u64);
+        run.exchange.request.expect_continue = false;
+        run.whole_body = Some(OwnBody::new(Body::Bytes(body.into())));
+    }
+    if has_body && let Some(gateway) = run.gateway.clone() {
+        let steps = run.upload.steps();
+        gateway.before.body_steps(&run.exchange, None, run.before, steps);
+        route.chain.body_steps(&run.exchange, None, run.reached, steps);
+        if !steps.iter().all(|step| step.keeps_length()) {
+            run.exchange.request.framing = Framing::Chunked;
+        }
+    }
+    Ok(None)
+}
+
+/// Step 4.
+async fn ask_destination(
+    run: &mut Run,
+    line: &mut Line<'_>,
+    snapshot: &crate::Snapshot,
+) -> Result<Answer, Interrupt> {
+    let Some(route) = run.route.clone() else { return Ok(refusal(run, core::INTERNAL, Detail::default())) };
+    let service = match &route.to {
+        To::Service(service) => Ok(*service),
+        To::Kind(destination) => {
+            let due = line.due(route.times.deadline);
+            let mut cx = DestinationCx { exchange: &mut run.exchange, random: line.worker.random() };
+            match destination.answer(&mut cx) {
+                Outcome::Forward(service) => Ok(service),
+                Outcome::Answer(reply) => Err(reply),
+                Outcome::Suspend(waiting) => Err(line.wait_for(due, waiting).await?),
+            }
+        }
+    };
+    let failure = match service {
+        Err(reply) => return Ok(Answer::of(run, reply)),
+        Ok(id) => match forward(run, line, snapshot, id, &route).await? {
+            Ok(call) => return Ok(Answer::Service(call)),
+            Err(reply) => reply,
+        },
+    };
+    let Reply::Problem { reason, detail } = failure else { return Ok(Answer::of(run, failure)) };
+    if reason.def().fault == narthex_contract::Fault::Client {
+        return Ok(Answer::of(run, Reply::Problem { reason, detail }));
+    }
+    let due = line.due(route.times.deadline);
+    let hooks = route.chain.on_failure(&mut run.exchange, reason, &detail);
+    if let Some(reply) = line.wait_for(due, hooks).await? {
+        return Ok(Answer::of(run, reply));
+    }
+    for step in &route.fallback {
+        match step {
+            FallbackStep::Reply(make) => {
+                let answer = Answer::of(run, Reply::Response(Box::new(make())));
+                mark_fallback(run, b"reply");
+                return Ok(answer);
+            }
+            FallbackStep::Service(id) if run.upload.rewind().is_ok() => {
+                if let Ok(call) = forward(run, line, snapshot, *id, &route).await? {
+                    mark_fallback(run, b"service");
+                    return Ok(Answer::Service(call));
+                }
+            }
+            FallbackStep::Service(_) => {}
+        }
+    }
+    Ok(Answer::of(run, Reply::Problem { reason, detail }))
+}
+
+fn mark_fallback(run: &mut Run, how: &[u8]) {
+    let name = narthex_wire::Name::parse("X-Narthex-Fallback").expect("it is a token");
+    crate::problem::put(&mut run.response.head, &name, how);
+}

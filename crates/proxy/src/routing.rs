@@ -1,0 +1,209 @@
+//! From a head to a route: the host's gateway, its Admit and Cors policies, the one normalisation, the router.
+
+use std::sync::Arc;
+
+use narthex_contract::{Detail, Moment, Reply, TraceContext, core};
+use narthex_net::Inbound;
+use narthex_router::{Facts, Found, NoTrace, PathError, normalise};
+use narthex_wire::{Head, Known, Method, Name, RequestHead};
+
+use crate::exchange::{Interrupt, Line, Run};
+use crate::forwarded;
+use crate::problem::put;
+use crate::snapshot::Gateway;
+
+const REQUEST_ID: Name = Name::known(Known::XRequestId);
+const TRACEPARENT: Name = Name::known(Known::Traceparent);
+const ALLOW: Name = Name::known(Known::Allow);
+/// Longest correlation id that is taken over from a client.
+const REQUEST_ID_BYTES: usize = 128;
+
+/// A request as the router asks about it.
+pub struct RequestFacts<'a> {
+    pub head: &'a Head,
+    pub method: &'a str,
+    pub host: &'a str,
+    pub query: Option<&'a str>,
+}
+
+impl Facts for RequestFacts<'_> {
+    fn method(&self) -> &str {
+        self.method
+    }
+
+    fn host(&self) -> &str {
+        self.host
+    }
+
+    fn query(&self) -> Option<&str> {
+        self.query
+    }
+
+    fn header_values<'a>(&'a self, lower_case_name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
+        self.head.all_str(lower_case_name)
+    }
+}
+
+/// Fills in who asks and how the exchange is known in logs.
+pub fn identify(run: &mut Run, line: &Line<'_>) {
+    let exchange = &mut run.exchange;
+    let worker = line.worker;
+    exchange.client.peer = line.peer.address;
+    exchange.client.ip =
+        forwarded::client_ip(line.plan.forwarded, &exchange.request.head, line.peer.address.ip());
+    exchange.host.push_str(host_without_port(exchange.request.authority()));
+    let given = exchange.request.head.get_known(Known::XRequestId).filter(|id| is_acceptable(id));
+    match given.and_then(|id| std::str::from_utf8(id).ok()) {
+        Some(id) => exchange.request_id.push_str(id),
+        None => push_hex(&mut exchange.request_id, [worker.random(), worker.random()]),
+    }
+    let random = [worker.random(), worker.random(), worker.random()];
+    exchange.trace = TraceContext::begin(&exchange.request.head, random);
+}
+
+/// What goes on to the service and is settled before any policy looks.
+pub fn stamp(run: &mut Run) {
+    let exchange = &mut run.exchange;
+    let trace = exchange.trace.to_header();
+    let head = &mut exchange.request.head;
+    put(head, &REQUEST_ID, exchange.request_id.as_bytes());
+    put(head, &TRACEPARENT, &trace);
+}
+
+/// Finds the gateway and the route. `Some`: an answer already.
+pub async fn route(run: &mut Run, line: &mut Line<'_>) -> Result<Option<Reply>, Interrupt> {
+    if let Some(reply) = refuse_forms(&run.exchange.request) {
+        return Ok(Some(reply));
+    }
+    let Some(gateway) = line.plan.hosts.find(&run.exchange.host).and_then(|at| line.plan.gateways.get(at)) else {
+        return Ok(Some(core::UNKNOWN_HOST.into()));
+    };
+    let gateway = Arc::clone(gateway);
+    run.gateway = Some(Arc::clone(&gateway));
+    run.exchange.label = Some(Arc::clone(&gateway.label));
+    run.exchange.slots.reset(gateway.slots);
+    let normalised = normal_path(run, &gateway);
+    let due = line.due(crate::RouteTimes::default().deadline);
+    let has_body = !matches!(run.exchange.request.framing, narthex_wire::Framing::None);
+    let admitted = gateway.before.on_request(&mut run.exchange, has_body, &mut run.before);
+    if let Some(reply) = line.wait_for(due, admitted).await? {
+        return Ok(Some(reply));
+    }
+    if let Err(error) = normalised {
+        let detail = Detail { operator: Detail::operator(error.to_string()).operator, ..Detail::client(error.code()) };
+        return Ok(Some(Reply::problem_with(core::BAD_PATH, detail)));
+    }
+    if forwarded::goes_in_circles(&run.exchange.request.head) {
+        return Ok(Some(core::LOOP_DETECTED.into()));
+    }
+    Ok(find(run, &gateway))
+}
+
+/// Forms of a request that a gateway has no use for.
+fn refuse_forms(request: &RequestHead) -> Option<Reply> {
+    if request.is_authority_form() || request.method == Method::Connect {
+        return Some(core::CONNECT_REFUSED.into());
+    }
+    None
+}
+
+fn normal_path(run: &mut Run, gateway: &Gateway) -> Result<(), PathError> {
+    let exchange = &mut run.exchange;
+    if exchange.request.is_asterisk() {
+        exchange.path.push('*');
+        return Ok(());
+    }
+    let mut buffer = std::mem::take(&mut exchange.path);
+    let raw = exchange.request.path();
+    let normal = normalise(raw.as_bytes(), gateway.paths, &mut buffer)?;
+    let is_borrowed = std::ptr::eq(normal.as_ptr(), raw.as_ptr());
+    if is_borrowed {
+        buffer.clear();
+        buffer.push_str(raw);
+        exchange.path = buffer;
+        return Ok(());
+    }
+    exchange.path = buffer;
+    // What is authorised is what is sent.
+    let stored = exchange.request.set_path(&exchange.path);
+    debug_assert!(stored.is_ok(), "a normalised path is a valid one");
+    Ok(())
+}
+
+fn find(run: &mut Run, gateway: &Arc<Gateway>) -> Option<Reply> {
+    let exchange = &mut run.exchange;
+    let request = &exchange.request;
+    let asked = preflight_method(request);
+    let method = asked.unwrap_or(request.method.as_str());
+    let mut facts =
+        RequestFacts { head: &request.head, method, host: &exchange.host, query: request.query() };
+    let mut found = gateway.router.find(&facts, &exchange.path, &mut NoTrace);
+    if asked.is_some() && !matches!(found, Found::Route { .. }) {
+        // A preflight for nothing that is there: then it is an ordinary OPTIONS.
+        facts.method = request.method.as_str();
+        found = gateway.router.find(&facts, &exchange.path, &mut NoTrace);
+    }
+    match found {
+        Found::Route { index, captures } => {
+            let route = gateway.routes.get(index)?;
+            let ranges = (0..captures.len()).filter_map(|at| captures.range(at));
+            exchange.captures.fill(&route.captures, ranges.map(|range| range.start as u32..range.end as u32));
+            exchange.label = Some(Arc::clone(&route.label));
+            exchange.slots.grow(route.slots);
+            run.rewritten.clear();
+            if let crate::PathEdit::Rewrite(rewrite) = &route.edit {
+                rewrite.render(&captures, &exchange.path, &mut run.rewritten);
+            }
+            run.route = Some(Arc::clone(route));
+            None
+        }
+        Found::MethodNotAllowed { allow } => {
+            let detail = Detail::default().field(ALLOW, allow.join(", "));
+            Some(Reply::problem_with(core::METHOD_NOT_ALLOWED, detail))
+        }
+        Found::NotFound => Some(core::NO_ROUTE.into()),
+    }
+}
+
+/// The method that a CORS preflight asks about.
+fn preflight_method(request: &RequestHead) -> Option<&str> {
+    if request.method != Method::Options || !request.head.contains(&Name::known(Known::Origin)) {
+        return None;
+    }
+    let asked = request.head.get_known(Known::AccessControlRequestMethod)?;
+    std::str::from_utf8(asked).ok()
+}
+
+pub(crate) fn host_without_port(authority: &str) -> &str {
+    match authority.rfind(':') {
+        Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
+        _ => authority,
+    }
+}
+
+fn is_acceptable(id: &[u8]) -> bool {
+    !id.is_empty() && id.len() <= REQUEST_ID_BYTES && id.iter().all(u8::is_ascii_graphic)
+}
+
+fn push_hex(out: &mut String, words: [u64; 2]) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [0u8; 32];
+    for (word, part) in words.into_iter().zip(text.chunks_exact_mut(16)) {
+        for (at, digit) in part.iter_mut().enumerate() {
+            *digit = HEX[(word >> (60 - 4 * at) & 15) as usize];
+        }
+    }
+    out.push_str(std::str::from_utf8(&text).expect("hexadecimal digits are ASCII"));
+}
+
+/// Whether more of the request's body is to come than is worth reading for a kept connection.
+pub fn leaves_much_unread(client: &Inbound, request: &RequestHead) -> bool {
+    const WORTH: u64 = 64 * 1024;
+    if client.body_is_done() {
+        return false;
+    }
+    match request.framing {
+        narthex_wire::Framing::Length(length) => length > WORTH || request.expect_continue,
+        _ => true,
+    }
+}

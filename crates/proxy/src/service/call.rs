@@ -1,0 +1,197 @@
+//! One request to one instance: take or open a connection, hold the accounts, give the connection back.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use narthex_contract::{Reason, core};
+use narthex_net::{H1Client, H2Client, HeadError, Outbound, Stream, connect_h2, is_unprocessed};
+use narthex_wire::{ParseError, RequestHead};
+
+use super::pool::StreamPlace;
+use super::{Instance, Place, Protocol, Service};
+use crate::Worker;
+
+/// A connection that carries, or is about to carry, one request.
+pub struct Call {
+    pub outbound: Outbound,
+    pub instance: Arc<Instance>,
+    service: Arc<Service>,
+    connection: Option<Place>,
+    stream: Option<StreamPlace>,
+    account: Account,
+    /// It carried requests before: the instance may have closed it meanwhile.
+    pub is_reused: bool,
+}
+
+/// Why a call did not come to a response.
+#[derive(Debug)]
+pub struct Failure {
+    pub reason: Reason,
+    /// What the operator reads.
+    pub detail: String,
+    /// The service has certainly not begun to process the request.
+    pub is_unprocessed: bool,
+    /// No byte of a response came, and the request may be sent once more (RFC 9110 9.2.2).
+    pub may_replay: bool,
+}
+
+impl Failure {
+    pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into(), is_unprocessed: false, may_replay: false }
+    }
+
+    pub fn unprocessed(mut self) -> Self {
+        self.is_unprocessed = true;
+        self
+    }
+
+    /// A head that did not come, or is no head.
+    pub fn of_head(error: &HeadError) -> Self {
+        match error {
+            HeadError::Idle | HeadError::Closed => Self::new(core::SERVICE_CLOSED, "the instance closed the connection"),
+            HeadError::Io(error) => Self::new(core::SERVICE_CLOSED, error.to_string()),
+            HeadError::Malformed(ParseError::HeadTooLarge | ParseError::TooManyFields) => {
+                Self::new(core::SERVICE_HEAD_TOO_LARGE, "the response's head is over the bound")
+            }
+            HeadError::Malformed(error) => Self::new(core::SERVICE_PROTOCOL, format!("{}: {error}", error.code())),
+            HeadError::H2(error) => {
+                let failure = Self::new(core::SERVICE_CLOSED, error.to_string());
+                if is_unprocessed(error) { failure.unprocessed() } else { failure }
+            }
+            HeadError::Preface => Self::new(core::SERVICE_PROTOCOL, "the instance sent a client's preface"),
+        }
+    }
+}
+
+/// A place among the service's requests, and an instance that was picked.
+pub struct Calling {
+    service: Arc<Service>,
+    pub instance: Arc<Instance>,
+    account: Account,
+}
+
+/// This request in the books of its service and of its instance, until it is dropped.
+struct Account {
+    instance: Arc<Instance>,
+    _place: Place,
+}
+
+impl Account {
+    fn open(instance: &Arc<Instance>, place: Place) -> Self {
+        instance.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self { instance: Arc::clone(instance), _place: place }
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.instance.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Calling {
+    /// Picks an instance; fails at once where there is none or the service is at its maximum.
+    pub fn begin(service: &Arc<Service>, worker: &Worker, avoid: Option<u64>) -> Result<Self, Failure> {
+        let Some(place) = service.state.enter(|state| &state.requests, service.settings.max_requests) else {
+            return Err(Failure::new(core::SERVICE_BUSY, "max_requests is reached").unprocessed());
+        };
+        let set = service.state.instances.load();
+        let position = worker.next_position();
+        let picked = set.pick(service.settings.balance, position, worker.random(), avoid);
+        let Some(instance) = picked.cloned() else {
+            return Err(Failure::new(core::NO_INSTANCE, "the service has no instance").unprocessed());
+        };
+        let account = Account::open(&instance, place);
+        Ok(Self { service: Arc::clone(service), instance, account })
+    }
+
+    /// A kept connection; sends the head into its buffer.
+    pub fn reuse(self, worker: &Worker, head: &RequestHead) -> Result<Call, Self> {
+        match self.service.settings.protocol {
+            Protocol::Http1 => {
+                let kept = worker.pools().take(&self.instance);
+                let Some((client, place)) = kept else { return Err(self) };
+                Ok(self.into_h1(client, place, head, true))
+            }
+            Protocol::H2c => {
+                let shared = worker.pools().share(&self.instance, worker.now());
+                let Some((client, stream)) = shared else { return Err(self) };
+                self.into_h2(client, stream, head, true).map_err(|(calling, _)| calling)
+            }
+        }
+    }
+
+    /// Opens a connection.
+    pub async fn connect(self, worker: &Rc<Worker>, head: &RequestHead) -> Result<Call, Failure> {
+        let max = self.service.settings.max_connections;
+        let Some(place) = self.service.state.enter(|state| &state.connections, max) else {
+            self.service.state.wanted.store(true, Ordering::Release);
+            return Err(Failure::new(core::SERVICE_BUSY, "max_connections is reached").unprocessed());
+        };
+        let address = self.instance.address;
+        let stream = Stream::connect(address).await.map_err(|error| {
+            Failure::new(core::CONNECT_FAILED, format!("{address}: {error}")).unprocessed()
+        })?;
+        self.service.series.connected(worker.index());
+        match self.service.settings.protocol {
+            Protocol::Http1 => Ok(self.into_h1(H1Client::new(stream), place, head, false)),
+            Protocol::H2c => {
+                let failed = |error: &dyn std::fmt::Display| {
+                    Failure::new(core::CONNECT_FAILED, format!("{address}: {error}")).unprocessed()
+                };
+                let connected = connect_h2(stream, &self.service.settings.h2).await;
+                let (client, drive) = connected.map_err(|error| failed(&error))?;
+                tokio::task::spawn_local(drive);
+                let stream =
+                    worker.pools().add_shared(&self.service, &self.instance, client.clone(), place, worker.now());
+                self.into_h2(client, stream, head, false).map_err(|(_, error)| failed(&error))
+            }
+        }
+    }
+
+    fn into_h1(self, mut client: H1Client, place: Place, head: &RequestHead, is_reused: bool) -> Call {
+        client.start(head);
+        self.into_call(Outbound::H1(client), Some(place), None, is_reused)
+    }
+
+    #[expect(clippy::result_large_err, reason = "the error hands the calling back for another try")]
+    fn into_h2(
+        self,
+        mut client: H2Client,
+        stream: StreamPlace,
+        head: &RequestHead,
+        is_reused: bool,
+    ) -> Result<Call, (Self, narthex_net::Fault)> {
+        match client.open(head) {
+            Ok(opened) => Ok(self.into_call(Outbound::H2(opened), None, Some(stream), is_reused)),
+            Err(error) => Err((self, error)),
+        }
+    }
+
+    fn into_call(
+        self,
+        outbound: Outbound,
+        connection: Option<Place>,
+        stream: Option<StreamPlace>,
+        is_reused: bool,
+    ) -> Call {
+        let Self { service, instance, account } = self;
+        Call { outbound, instance, service, connection, stream, account, is_reused }
+    }
+}
+
+impl Call {
+    pub fn service(&self) -> &Arc<Service> {
+        &self.service
+    }
+
+    /// Gives the connection back where it may carry another request.
+    pub fn finish(self, worker: &Worker) {
+        let Self { outbound, instance, service, connection, stream, account, .. } = self;
+        if let (Some(client), Some(place)) = (outbound.into_reusable(), connection) {
+            worker.pools().keep(&service, &instance, client, place, worker.now());
+        }
+        drop((stream, account));
+    }
+}

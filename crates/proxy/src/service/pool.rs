@@ -1,0 +1,126 @@
+//! One worker's kept connections to instances. They survive reloads, because they are keyed by instance.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use ahash::AHashMap;
+use narthex_net::{H1Client, H2Client};
+
+use super::{Instance, Place, Service};
+
+/// Idle connections that a worker keeps for one instance.
+const IDLE: usize = 512;
+
+/// A kept HTTP/1.1 connection.
+struct Idle {
+    client: H1Client,
+    place: Place,
+    since: u64,
+}
+
+/// A kept HTTP/2 connection, shared by its streams.
+struct Shared {
+    client: H2Client,
+    streams: Rc<Cell<usize>>,
+    _place: Place,
+    used: u64,
+}
+
+#[derive(Default)]
+struct PerInstance {
+    idle: Vec<Idle>,
+    shared: Vec<Shared>,
+    instance: Option<Arc<Instance>>,
+    keep: u64,
+}
+
+/// All pools of one worker.
+#[derive(Default)]
+pub struct Pools(AHashMap<u64, PerInstance>);
+
+/// Counts a stream of a shared connection while it is open.
+pub struct StreamPlace(Rc<Cell<usize>>);
+
+impl Drop for StreamPlace {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+impl Pools {
+    /// The connection that was used last, if the instance has not closed it.
+    pub fn take(&mut self, instance: &Instance) -> Option<(H1Client, Place)> {
+        let idle = &mut self.0.get_mut(&instance.id)?.idle;
+        while let Some(kept) = idle.pop() {
+            if !kept.client.is_stale() {
+                return Some((kept.client, kept.place));
+            }
+        }
+        None
+    }
+
+    pub fn keep(&mut self, service: &Service, instance: &Arc<Instance>, client: H1Client, place: Place, now: u64) {
+        if instance.is_removed() || service.state.wanted.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        let pool = self.of(service, instance);
+        if pool.idle.len() < IDLE {
+            pool.idle.push(Idle { client, place, since: now });
+        }
+    }
+
+    fn of(&mut self, service: &Service, instance: &Arc<Instance>) -> &mut PerInstance {
+        let pool = self.0.entry(instance.id).or_default();
+        if pool.instance.is_none() {
+            pool.instance = Some(Arc::clone(instance));
+            pool.keep = service.settings.times.keep.as_nanos() as u64;
+        }
+        pool
+    }
+
+    /// A shared connection with room for one more stream.
+    pub fn share(&mut self, instance: &Instance, now: u64) -> Option<(H2Client, StreamPlace)> {
+        let shared = &mut self.0.get_mut(&instance.id)?.shared;
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        shared.retain_mut(|kept| !matches!(kept.client.poll_ready(&mut cx), std::task::Poll::Ready(Err(_))));
+        let kept = shared.iter_mut().find(|kept| kept.streams.get() < kept.client.max_streams())?;
+        kept.used = now;
+        kept.streams.set(kept.streams.get() + 1);
+        Some((kept.client.clone(), StreamPlace(Rc::clone(&kept.streams))))
+    }
+
+    pub fn add_shared(
+        &mut self,
+        service: &Service,
+        instance: &Arc<Instance>,
+        client: H2Client,
+        place: Place,
+        now: u64,
+    ) -> StreamPlace {
+        let streams = Rc::new(Cell::new(1));
+        let pool = self.of(service, instance);
+        pool.shared.push(Shared { client, streams: Rc::clone(&streams), _place: place, used: now });
+        StreamPlace(streams)
+    }
+
+    /// Closes what is stale, too old, or belongs to an instance that is gone.
+    pub fn sweep(&mut self, now: u64) {
+        self.0.retain(|_, pool| {
+            let removed = pool.instance.as_ref().is_none_or(|instance| instance.is_removed());
+            if removed {
+                pool.idle.clear();
+            }
+            pool.idle.retain(|kept| now.saturating_sub(kept.since) < pool.keep && !kept.client.is_stale());
+            let keep = if removed { 0 } else { pool.keep };
+            pool.shared.retain(|kept| kept.streams.get() > 0 || now.saturating_sub(kept.used) < keep);
+            !(pool.idle.is_empty() && pool.shared.is_empty())
+        });
+    }
+
+    /// Closes everything that is idle.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+}

@@ -1,0 +1,155 @@
+//! A compiled configuration: immutable, shared by all workers, swapped by pointer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use narthex_contract::{Destination, Response, RouteLabel, ServiceId};
+use narthex_net::H2Limits;
+use narthex_router::{HostTable, PathRules, Rewrite, Router};
+use narthex_telemetry::RouteSeries;
+use narthex_wire::Limits;
+
+use crate::{Chain, ForwardedRules, Service};
+
+/// Everything that the data plane needs to answer requests.
+pub struct Snapshot {
+    /// Counts the configurations that went live.
+    pub version: u64,
+    /// By the listener's index, which is stable over reloads.
+    pub listeners: Vec<Option<Arc<ListenerPlan>>>,
+    pub services: Vec<Arc<Service>>,
+}
+
+impl Snapshot {
+    pub fn service(&self, id: ServiceId) -> Option<&Arc<Service>> {
+        self.services.get(id.0 as usize)
+    }
+
+    pub fn listener(&self, index: usize) -> Option<&Arc<ListenerPlan>> {
+        self.listeners.get(index)?.as_ref()
+    }
+}
+
+/// What answers on one listener.
+pub struct ListenerPlan {
+    pub name: Arc<str>,
+    pub hosts: HostTable,
+    pub gateways: Vec<Arc<Gateway>>,
+    pub forwarded: ForwardedRules,
+    pub bounds: ListenerBounds,
+}
+
+/// The static maxima and time-outs of a listener.
+#[derive(Debug, Clone)]
+pub struct ListenerBounds {
+    pub limits: Limits,
+    pub h2: H2Limits,
+    pub http1: bool,
+    pub http2: bool,
+    /// For a request's whole head, from its first byte.
+    pub head: Duration,
+    /// Between two requests of a kept connection.
+    pub idle: Duration,
+    /// For the next bytes of a request's body.
+    pub body: Duration,
+    /// For the client to take the next bytes.
+    pub write: Duration,
+    /// A client that ends its side of the connection still wants its answer.
+    pub half_close: bool,
+    pub connections: usize,
+    pub requests_per_connection: u64,
+}
+
+impl Default for ListenerBounds {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            h2: H2Limits::default(),
+            http1: true,
+            http2: true,
+            head: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+            body: Duration::from_secs(60),
+            write: Duration::from_secs(60),
+            half_close: false,
+            connections: 100_000,
+            requests_per_connection: u64::MAX,
+        }
+    }
+}
+
+/// One gateway.
+pub struct Gateway {
+    pub name: Arc<str>,
+    pub router: Router,
+    /// By the router's indexes.
+    pub routes: Vec<Arc<Route>>,
+    pub paths: PathRules,
+    /// The Admit and Cors policies: before routing.
+    pub before: Chain,
+    /// Slots that `before` uses; a route's own follow.
+    pub slots: usize,
+    /// The label of requests that found no route.
+    pub label: Arc<RouteLabel>,
+    pub series: Arc<RouteSeries>,
+}
+
+/// One route.
+pub struct Route {
+    pub label: Arc<RouteLabel>,
+    pub captures: Arc<[Arc<str>]>,
+    pub chain: Chain,
+    pub slots: usize,
+    pub to: To,
+    pub edit: PathEdit,
+    pub fallback: Vec<FallbackStep>,
+    pub times: RouteTimes,
+    /// Bytes of a body that a policy must see whole.
+    pub buffered_body: usize,
+    pub series: Arc<RouteSeries>,
+}
+
+/// What answers a route.
+pub enum To {
+    /// The plain service is built in.
+    Service(ServiceId),
+    Kind(Box<dyn Destination>),
+}
+
+/// What happens to the path before it is forwarded.
+#[derive(Debug, Clone)]
+pub enum PathEdit {
+    Keep,
+    /// Removes this prefix of whole segments.
+    Strip(Box<str>),
+    Rewrite(Rewrite),
+}
+
+/// What answers when the destination did not.
+pub enum FallbackStep {
+    Service(ServiceId),
+    Reply(Box<dyn Fn() -> Response + Send + Sync>),
+}
+
+/// What the deadline covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeadlineScope {
+    /// Up to the response's head.
+    Head,
+    /// The response's body too.
+    Whole,
+}
+
+/// A route's own times.
+#[derive(Debug, Clone, Copy)]
+pub struct RouteTimes {
+    /// From the request's last byte.
+    pub deadline: Duration,
+    pub scope: DeadlineScope,
+}
+
+impl Default for RouteTimes {
+    fn default() -> Self {
+        Self { deadline: Duration::from_secs(15), scope: DeadlineScope::Head }
+    }
+}
