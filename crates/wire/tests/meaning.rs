@@ -1,5 +1,7 @@
 //! What accepted messages mean: targets, framing, keep-alive, hop-by-hop fields, surplus, and what is written.
 
+#![allow(clippy::unwrap_used, reason = "a test ends there")]
+
 mod support;
 
 use narthex_wire::{

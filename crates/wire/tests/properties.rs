@@ -1,6 +1,8 @@
 //! Properties over generated messages: cutting does not matter, writing and reading agree, a head's
 //! history can be undone exactly.
 
+#![allow(clippy::unwrap_used, reason = "a test ends there")]
+
 mod support;
 
 use narthex_wire::{Framing, Head, Limits, Mark, Method, Name, Progress, RequestHead, RequestParser};
