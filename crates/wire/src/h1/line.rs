@@ -126,9 +126,6 @@ fn scan_field(buffer: &[u8], pos: usize) -> Result<Scan, ParseError> {
         return Err(name_fault(name, true));
     }
     let mut start = colon + 1;
-    while let Some(b' ' | b'\t') = buffer.get(start) {
-        start += 1;
-    }
     let Some(mut end) = chars::find_control(buffer, start) else { return Ok(Scan::Partial) };
     let next = end + 2;
     match (buffer[end], buffer.get(end + 1)) {
@@ -138,10 +135,18 @@ fn scan_field(buffer: &[u8], pos: usize) -> Result<Scan, ParseError> {
         (b'\n', _) => return Err(ParseError::BareLf),
         _ => return Err(ParseError::InvalidValue),
     }
-    while end > start && matches!(buffer[end - 1], b' ' | b'\t') {
+    while start < end && is_blank(buffer[start]) {
+        start += 1;
+    }
+    while start < end && is_blank(buffer[end - 1]) {
         end -= 1;
     }
     Ok(Scan::Field(FieldLine { name: Span::new(pos, colon), value: Span::new(start, end), known }, next))
+}
+
+#[inline]
+fn is_blank(byte: u8) -> bool {
+    byte == b' ' || byte == b'\t'
 }
 
 /// What is wrong with bytes that should have been a name; `colon` says whether one follows them.

@@ -33,16 +33,9 @@ pub(crate) fn split_query(span: Span, bytes: &[u8]) -> (Span, Option<Span>) {
     }
 }
 
-/// Reads the target of a request line that stands at `start` in the buffer.
+/// Reads the target of a request line that stands at `start` in the buffer; its characters were checked.
 #[inline]
 pub(crate) fn parse(method: &Method, bytes: &[u8], start: usize) -> Result<ParsedTarget, ParseError> {
-    if let Some(bad) = chars::first_non_target(bytes) {
-        return Err(match bytes[bad] {
-            b'\r' => ParseError::BareCr,
-            b' ' | b'\t' => ParseError::InvalidRequestLine,
-            _ => ParseError::InvalidTarget,
-        });
-    }
     let span = Span::new(start, start + bytes.len());
     match (method, bytes) {
         (Method::Connect, _) => {
