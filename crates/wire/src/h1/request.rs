@@ -60,7 +60,7 @@ impl RequestParser {
             return Ok(Progress::Partial);
         }
         if self.stage == Stage::Fields {
-            let bound = Bound { end: limits.head_bytes, error: ParseError::HeadTooLarge };
+            let bound = Bound { end: limits.head_end(), error: ParseError::HeadTooLarge };
             loop {
                 match self.cursor.field(&head.head.arena, bound)? {
                     Next::Partial => return Ok(Progress::Partial),
@@ -81,10 +81,10 @@ impl RequestParser {
     fn start(&mut self, head: &mut RequestHead, limits: &Limits) -> Result<bool, ParseError> {
         loop {
             let end = self.cursor.pos.saturating_add(limits.target).saturating_add(AROUND_TARGET);
-            let bound = if end < limits.head_bytes {
+            let bound = if end < limits.head_end() {
                 Bound { end, error: ParseError::TargetTooLong }
             } else {
-                Bound { end: limits.head_bytes, error: ParseError::HeadTooLarge }
+                Bound { end: limits.head_end(), error: ParseError::HeadTooLarge }
             };
             let start = self.cursor.pos;
             let Some(line) = self.cursor.line(&head.head.arena, bound)? else { return Ok(false) };
