@@ -45,7 +45,21 @@ const fn in_set(byte: u8, set: &[u8]) -> bool {
 
 #[inline]
 fn all(bytes: &[u8], class: u8) -> bool {
-    bytes.iter().all(|&b| CLASSES[b as usize] & class != 0)
+    first_outside(bytes, class).is_none()
+}
+
+/// The first byte that is not in the class: one test for eight bytes, and one by one in the last eight.
+#[inline(always)]
+fn first_outside(bytes: &[u8], class: u8) -> Option<usize> {
+    let mut rest = bytes;
+    while let Some((block, behind)) = rest.split_first_chunk::<8>() {
+        if block.iter().fold(class, |common, &b| common & CLASSES[b as usize]) == 0 {
+            break;
+        }
+        rest = behind;
+    }
+    let at = rest.iter().position(|&b| CLASSES[b as usize] & class == 0)?;
+    Some(bytes.len() - rest.len() + at)
 }
 
 /// One or more token characters (RFC 9110 section 5.6.2).
@@ -67,7 +81,7 @@ pub(crate) fn first_non_token(bytes: &[u8]) -> Option<usize> {
 /// The first byte that may not stand in a request target (path or query).
 #[inline]
 pub(crate) fn first_non_target(bytes: &[u8]) -> Option<usize> {
-    bytes.iter().position(|&b| CLASSES[b as usize] & TARGET == 0)
+    first_outside(bytes, TARGET)
 }
 
 /// Characters of a host name: letters, digits and `-._~`.
@@ -85,47 +99,50 @@ pub(crate) fn is_text_byte(byte: u8) -> bool {
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
-#[inline]
-fn word_at(bytes: &[u8], at: usize) -> Option<u64> {
-    bytes.get(at..at + 8).and_then(|w| w.try_into().ok()).map(u64::from_le_bytes)
-}
-
-/// Index of the first control byte (all below 0x20 but HTAB, and 0x7F) from `from` on.
-#[inline]
-pub(crate) fn find_control(bytes: &[u8], from: usize) -> Option<usize> {
+/// The first control byte (all below 0x20 but HTAB, and 0x7F) from `from` on, and its index.
+#[inline(always)]
+pub(crate) fn find_control(bytes: &[u8], from: usize) -> Option<(usize, u8)> {
     let mut at = from;
-    while let Some(word) = word_at(bytes, at) {
+    loop {
         // The lowest flagged byte is exact; higher ones may be borrowed into and are not looked at.
-        let low = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
-        let del = word ^ (ONES * 0x7f);
-        let del = del.wrapping_sub(ONES) & !del & HIGHS;
-        let hits = low | del;
-        if hits == 0 {
-            at += 8;
-            continue;
-        }
-        at += hits.trailing_zeros() as usize / 8;
-        if bytes[at] != b'\t' {
-            return Some(at);
+        at = find(
+            bytes,
+            at,
+            |w| (w.wrapping_sub(ONES * 0x20) | ((w & !HIGHS) + ONES)) & !w & HIGHS,
+            |b| !is_text_byte(b),
+        )?;
+        match bytes.get(at) {
+            Some(b'\t') => {}
+            Some(&byte) => return Some((at, byte)),
+            None => return None,
         }
         at += 1;
     }
-    bytes.get(at..)?.iter().position(|&b| !is_text_byte(b)).map(|i| at + i)
 }
 
 /// Index of the first colon from `from` on.
-#[inline]
+#[inline(always)]
 pub(crate) fn find_colon(bytes: &[u8], from: usize) -> Option<usize> {
-    let mut at = from;
-    while let Some(word) = word_at(bytes, at) {
+    let flag = |word: u64| {
         let diff = word ^ (ONES * b':' as u64);
-        let hits = diff.wrapping_sub(ONES) & !diff & HIGHS;
+        diff.wrapping_sub(ONES) & !diff & HIGHS
+    };
+    find(bytes, from, flag, |b| b == b':')
+}
+
+/// Index of the first byte that is in a set: eight bytes at a time, the rest one by one. `flag` sets the
+/// high bit of each such byte; only the lowest one that it sets has to be right.
+#[inline(always)]
+fn find(bytes: &[u8], from: usize, flag: impl Fn(u64) -> u64, in_set: impl Fn(u8) -> bool) -> Option<usize> {
+    let mut rest = bytes.get(from..)?;
+    while let Some((block, behind)) = rest.split_first_chunk::<8>() {
+        let hits = flag(u64::from_le_bytes(*block));
         if hits != 0 {
-            return Some(at + hits.trailing_zeros() as usize / 8);
+            return Some(bytes.len() - rest.len() + hits.trailing_zeros() as usize / 8);
         }
-        at += 8;
+        rest = behind;
     }
-    bytes.get(at..)?.iter().position(|&b| b == b':').map(|i| at + i)
+    rest.iter().position(|&byte| in_set(byte)).map(|i| bytes.len() - rest.len() + i)
 }
 
 /// `bytes` without the spaces and tabs around it.
@@ -152,8 +169,24 @@ mod tests {
                     let mut text = vec![fill; 40];
                     text[position] = byte;
                     let plain = text.iter().position(|&b| (b < 0x20 && b != b'\t') || b == 0x7f);
-                    assert_eq!(find_control(&text, 0), plain, "byte {byte:#x} at {position}, fill {fill:#x}");
+                    assert_eq!(
+                        find_control(&text, 0).map(|hit| hit.0),
+                        plain,
+                        "byte {byte:#x} at {position}, fill {fill:#x}"
+                    );
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn first_non_target_agrees_with_the_table() {
+        for position in 0..40 {
+            for byte in 0..=255u8 {
+                let mut text = vec![b'a'; 40];
+                text[position] = byte;
+                let plain = text.iter().position(|&b| CLASSES[b as usize] & TARGET == 0);
+                assert_eq!(first_non_target(&text), plain, "byte {byte:#x} at {position}");
             }
         }
     }

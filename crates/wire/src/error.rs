@@ -102,3 +102,32 @@ parse_errors! {
     TrailersTooLarge, "trailers_too_large", 431, "the trailers have more bytes or fields than the bound";
     Truncated, "truncated", 400, "the connection ended inside a message";
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_has_every_code_with_its_status_and_text() {
+        let readme = include_str!("../README.md");
+        let rows: Vec<&str> = readme.lines().filter(|line| line.starts_with("| `")).collect();
+        let expected: Vec<String> = ParseError::ALL
+            .iter()
+            .map(|e| format!("| `{}` | {} | {} |", e.code(), e.status(), e.to_string().replace('|', "\\|")))
+            .collect();
+        assert_eq!(rows, expected);
+    }
+
+    #[test]
+    fn codes_are_unique_snake_case_words() {
+        let mut codes: Vec<&str> = ParseError::ALL.iter().map(|e| e.code()).collect();
+        assert!(
+            codes
+                .iter()
+                .all(|c| c.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'))
+        );
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), ParseError::ALL.len());
+    }
+}

@@ -12,8 +12,8 @@ mod name;
 
 pub use error::{InvalidName, InvalidTarget, InvalidValue, ParseError};
 pub use h1::{
-    BodyDecoder, Event, LAST_CHUNK, Limits, Progress, RequestParser, ResponseParser, Step, chunk_prefix,
-    encode_request, encode_response, encode_trailers,
+    BodyDecoder, CHUNK_END, Event, LAST_CHUNK, Limits, Progress, RequestParser, ResponseParser, Step,
+    chunk_prefix, encode_request, encode_response, encode_trailers,
 };
 pub use head::{Field, Head, Mark};
 pub use message::{Connection, RequestHead, RequestMark, ResponseHead};

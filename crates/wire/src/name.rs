@@ -225,11 +225,16 @@ impl Pattern {
             let word = name.iter().rev().fold(0u64, |word, &b| word << 8 | b as u64);
             return word | self.masks[0] == self.words[0];
         }
-        let mut differs = 0;
-        for i in 0..name.len().div_ceil(8).min(4) {
-            let start = word_start(i, name.len());
-            let Some(word) = name.get(start..start + 8).and_then(|w| w.try_into().ok()) else { return false };
-            differs |= (u64::from_le_bytes(word) | self.masks[i]) ^ self.words[i];
+        // Two words cover most names; they overlap in names of less than sixteen bytes.
+        let (Some(first), Some(last)) = (name.first_chunk::<8>(), name.last_chunk::<8>()) else {
+            return false;
+        };
+        let end = name.len().div_ceil(8).min(4) - 1;
+        let mut differs = (u64::from_le_bytes(*first) | self.masks[0]) ^ self.words[0];
+        differs |= (u64::from_le_bytes(*last) | self.masks[end]) ^ self.words[end];
+        for i in 1..end {
+            let Some(word) = name[i * 8..].first_chunk::<8>() else { return false };
+            differs |= (u64::from_le_bytes(*word) | self.masks[i]) ^ self.words[i];
         }
         differs == 0
     }

@@ -94,7 +94,7 @@ impl BodyDecoder {
             excess: 0,
             max_excess: limits.chunk_extensions as u64,
             trailers: None,
-            trailer_bound: (limits.trailer_bytes, limits.trailer_fields),
+            trailer_bound: (limits.trailer_bytes.min(u32::MAX as usize - 1), limits.trailer_fields),
         }
     }
 

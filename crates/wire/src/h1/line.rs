@@ -126,22 +126,39 @@ fn scan_field(buffer: &[u8], pos: usize) -> Result<Scan, ParseError> {
         return Err(name_fault(name, true));
     }
     let mut start = colon + 1;
-    while let Some(b' ' | b'\t') = buffer.get(start) {
-        start += 1;
-    }
-    let Some(mut end) = chars::find_control(buffer, start) else { return Ok(Scan::Partial) };
+    let Some((mut end, control)) = chars::find_control(buffer, start) else { return Ok(Scan::Partial) };
     let next = end + 2;
-    match (buffer[end], buffer.get(end + 1)) {
+    match (control, buffer.get(end + 1)) {
         (b'\r', Some(b'\n')) => {}
         (b'\r', None) => return Ok(Scan::Partial),
         (b'\r', Some(_)) => return Err(ParseError::BareCr),
         (b'\n', _) => return Err(ParseError::BareLf),
         _ => return Err(ParseError::InvalidValue),
     }
-    while end > start && matches!(buffer[end - 1], b' ' | b'\t') {
-        end -= 1;
+    if buffer.get(start) == Some(&b' ') {
+        start += 1;
+    }
+    // More than the one usual space around a value is rare.
+    if buffer.get(start).copied().is_some_and(is_blank) || is_blank(buffer[end - 1]) {
+        (start, end) = trim(buffer, start.min(end), end);
     }
     Ok(Scan::Field(FieldLine { name: Span::new(pos, colon), value: Span::new(start, end), known }, next))
+}
+
+#[cold]
+fn trim(buffer: &[u8], mut start: usize, mut end: usize) -> (usize, usize) {
+    while start < end && is_blank(buffer[start]) {
+        start += 1;
+    }
+    while start < end && is_blank(buffer[end - 1]) {
+        end -= 1;
+    }
+    (start, end)
+}
+
+#[inline]
+fn is_blank(byte: u8) -> bool {
+    byte == b' ' || byte == b'\t'
 }
 
 /// What is wrong with bytes that should have been a name; `colon` says whether one follows them.

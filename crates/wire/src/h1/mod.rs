@@ -41,6 +41,13 @@ pub struct Limits {
     pub trailer_fields: usize,
 }
 
+impl Limits {
+    /// The bound of a head: positions in it are 32 bits wide, whatever was configured.
+    pub(crate) fn head_end(&self) -> usize {
+        self.head_bytes.min(u32::MAX as usize)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Limits {
         Limits {

@@ -4,6 +4,7 @@ use super::fields::{Collected, Side};
 use super::line::{Bound, Cursor, Next};
 use super::target;
 use super::{Limits, Progress};
+use crate::chars;
 use crate::error::ParseError;
 use crate::head::Span;
 use crate::message::{Form, RequestHead};
@@ -59,7 +60,7 @@ impl RequestParser {
             return Ok(Progress::Partial);
         }
         if self.stage == Stage::Fields {
-            let bound = Bound { end: limits.head_bytes, error: ParseError::HeadTooLarge };
+            let bound = Bound { end: limits.head_end(), error: ParseError::HeadTooLarge };
             loop {
                 match self.cursor.field(&head.head.arena, bound)? {
                     Next::Partial => return Ok(Progress::Partial),
@@ -80,10 +81,10 @@ impl RequestParser {
     fn start(&mut self, head: &mut RequestHead, limits: &Limits) -> Result<bool, ParseError> {
         loop {
             let end = self.cursor.pos.saturating_add(limits.target).saturating_add(AROUND_TARGET);
-            let bound = if end < limits.head_bytes {
+            let bound = if end < limits.head_end() {
                 Bound { end, error: ParseError::TargetTooLong }
             } else {
-                Bound { end: limits.head_bytes, error: ParseError::HeadTooLarge }
+                Bound { end: limits.head_end(), error: ParseError::HeadTooLarge }
             };
             let start = self.cursor.pos;
             let Some(line) = self.cursor.line(&head.head.arena, bound)? else { return Ok(false) };
@@ -174,12 +175,12 @@ fn request_line(line: &[u8], start: usize, max_target: usize) -> Result<RequestL
     })?;
     let method = Method::from_bytes(&line[..method_end]).ok_or_else(|| method_fault(&line[..method_end]))?;
     let rest = &line[method_end + 1..];
-    let target_end = memchr::memchr(b' ', rest).ok_or_else(|| {
-        if rest.contains(&b'\r') { ParseError::BareCr } else { ParseError::InvalidRequestLine }
-    })?;
-    if target_end == 0 {
-        return Err(ParseError::InvalidRequestLine);
-    }
+    let target_end = match chars::first_non_target(rest).map(|at| (at, rest[at])) {
+        Some((at, b' ')) if at > 0 => at,
+        Some((_, b'\r')) => return Err(ParseError::BareCr),
+        None | Some((_, b' ' | b'\t')) => return Err(ParseError::InvalidRequestLine),
+        Some(_) => return Err(ParseError::InvalidTarget),
+    };
     if target_end > max_target {
         return Err(ParseError::TargetTooLong);
     }

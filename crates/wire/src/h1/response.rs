@@ -62,7 +62,7 @@ impl ResponseParser {
         request_method: &Method,
         limits: &Limits,
     ) -> Result<Progress, ParseError> {
-        let bound = Bound { end: limits.head_bytes, error: ParseError::HeadTooLarge };
+        let bound = Bound { end: limits.head_end(), error: ParseError::HeadTooLarge };
         if self.stage == Stage::Start {
             let Some(line) = self.cursor.line(&head.head.arena, bound)? else {
                 return Ok(Progress::Partial);

@@ -33,16 +33,9 @@ pub(crate) fn split_query(span: Span, bytes: &[u8]) -> (Span, Option<Span>) {
     }
 }
 
-/// Reads the target of a request line that stands at `start` in the buffer.
+/// Reads the target of a request line that stands at `start` in the buffer; its characters were checked.
 #[inline]
 pub(crate) fn parse(method: &Method, bytes: &[u8], start: usize) -> Result<ParsedTarget, ParseError> {
-    if let Some(bad) = chars::first_non_target(bytes) {
-        return Err(match bytes[bad] {
-            b'\r' => ParseError::BareCr,
-            b' ' | b'\t' => ParseError::InvalidRequestLine,
-            _ => ParseError::InvalidTarget,
-        });
-    }
     let span = Span::new(start, start + bytes.len());
     match (method, bytes) {
         (Method::Connect, _) => {
@@ -110,9 +103,17 @@ pub(crate) fn is_authority(bytes: &[u8], needs_port: bool) -> bool {
 }
 
 fn is_port(digits: &[u8]) -> bool {
+    let mut number = 0u32;
+    for digit in digits.iter().map(|d| d.wrapping_sub(b'0')) {
+        if digit > 9 {
+            return false;
+        }
+        number = number * 10 + u32::from(digit);
+        if number > 65535 {
+            return false;
+        }
+    }
     digits.len() <= 5
-        && digits.iter().all(u8::is_ascii_digit)
-        && digits.iter().fold(0u32, |n, d| n * 10 + u32::from(d - b'0')) <= 65535
 }
 
 /// Host and port of an authority; the port is what follows the last colon outside brackets.
