@@ -130,6 +130,9 @@ pub mod core {
         VERSION_UNSUPPORTED = "version_unsupported" 505 Client "This HTTP version is not supported.",
             means "The request line asks for an HTTP version other than 1.0 and 1.1.",
             do "Fix the client.";
+        EXPECTATION_FAILED = "expectation_failed" 417 Client "This expectation is not supported.",
+            means "The request's Expect is something other than `100-continue`.",
+            do "Fix the client.";
         UNKNOWN_HOST = "unknown_host" 404 Client "No such host here.",
             means "No gateway on this listener claims the request's host.",
             do "Compare the Host with the gateways' `hosts`: `narthex routes` lists them.";

@@ -37,8 +37,12 @@ pub struct Run {
     pub(crate) reached: Reached,
     /// The response's head is on its way: no other answer can be given.
     pub(crate) is_started: bool,
-    /// Bytes of the request are for the service already prepared.
+    /// The request's head is already edited for the service.
     pub(crate) is_prepared: bool,
+    /// The answer broke off after its head.
+    pub(crate) is_cut: bool,
+    /// What the client speaks.
+    pub(crate) protocol: narthex_wire::Version,
 }
 
 impl Run {
@@ -56,6 +60,8 @@ impl Run {
         self.reached = Reached::default();
         self.is_started = false;
         self.is_prepared = false;
+        self.is_cut = false;
+        self.protocol = narthex_wire::Version::Http11;
     }
 }
 

@@ -25,8 +25,8 @@ pub use forwarded::ForwardedRules;
 pub use problem::problem_json;
 pub use request::handle;
 pub use routing::RequestFacts;
-pub use service::{Balance, HostRule, Instance, InstanceSet, Protocol, Service, ServiceTimes};
+pub use service::{Balance, HostRule, Instance, InstanceSet, Protocol, Service, ServiceTimes, Settings, State};
 pub use snapshot::{
     DeadlineScope, FallbackStep, Gateway, ListenerBounds, ListenerPlan, PathEdit, Route, RouteTimes, Snapshot, To,
 };
-pub use worker::{Command, Fleet, FleetOptions, Load, Worker};
+pub use worker::{Fleet, FleetOptions, Phase, Worker};

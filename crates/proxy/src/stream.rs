@@ -149,5 +149,6 @@ pub async fn stream(run: &mut Run, line: &mut Line<'_>, answer: Answer) -> Resul
 fn cut(run: &mut Run, line: &mut Line<'_>, reason: Reason, detail: String) {
     run.exchange.answered = narthex_contract::Answered::Gateway(reason);
     run.exchange.operator_detail = Detail::operator(detail).operator;
+    run.is_cut = true;
     line.client.cut();
 }

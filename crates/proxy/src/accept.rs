@@ -1,0 +1,72 @@
+//! Accepting connections on one worker, and giving one away where another worker is less loaded.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use narthex_net::Stream;
+use tokio::net::TcpListener;
+
+use crate::connection::serve;
+use crate::worker::{Command, Worker};
+
+/// How long accepting rests after an error of the system (no descriptors left).
+const REST: Duration = Duration::from_millis(50);
+/// A worker gives connections away when it has this many more than the least loaded one, and an eighth.
+const UNEVEN: usize = 4;
+
+/// Accepts until the listener is taken away; then what the kernel has queued, to the last one.
+pub async fn accept_on(listener: TcpListener, index: usize, worker: Rc<Worker>) {
+    loop {
+        let accepted = poll_fn(|cx| {
+            worker.note_acceptor(index, cx.waker());
+            match listener.poll_accept(cx) {
+                Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
+                Poll::Pending if !worker.listens(index) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await;
+        match accepted {
+            None => return,
+            Some(Ok((stream, peer))) => take(stream, peer, index, &worker),
+            Some(Err(error)) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(REST).await;
+            }
+        }
+    }
+}
+
+fn take(stream: tokio::net::TcpStream, peer: SocketAddr, index: usize, worker: &Rc<Worker>) {
+    worker.metrics().accepted.add(1);
+    let bound = worker.snapshot().listener(index).map_or(0, |plan| plan.bounds.connections);
+    if worker.all_connections() >= bound {
+        // Closing at once costs the least while the bound holds.
+        drop(stream);
+        return;
+    }
+    let Some(other) = worker.less_loaded(UNEVEN) else {
+        begin(stream, peer, index, worker);
+        return;
+    };
+    let Ok(stream) = stream.into_std() else { return };
+    if let Err(stream) = worker.hand_over(other, Command::Connection { stream, peer, listener: index }) {
+        adopt(stream, peer, index, worker);
+    }
+}
+
+fn begin(stream: tokio::net::TcpStream, peer: SocketAddr, index: usize, worker: &Rc<Worker>) {
+    // It can only fail on a socket that is broken already: the first read will say so.
+    let _ = stream.set_nodelay(true);
+    tokio::task::spawn_local(serve(Stream::Tcp(stream), peer, index, Rc::clone(worker)));
+}
+
+/// Takes a connection that another worker accepted.
+pub fn adopt(stream: std::net::TcpStream, peer: SocketAddr, index: usize, worker: &Rc<Worker>) {
+    if let Ok(stream) = Stream::adopt(stream) {
+        tokio::task::spawn_local(serve(stream, peer, index, Rc::clone(worker)));
+    }
+}

@@ -1,0 +1,356 @@
+//! A client's connection: idle without a buffer, then one exchange after the other (HTTP/1.1) or side by side (HTTP/2).
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use narthex_contract::{Detail, Reason, core};
+use narthex_net::{
+    BodyBuffer, Deadline, H1Server, H2Server, H2ServerStream, HeadError, Inbound, Stream, accept_h2,
+};
+use narthex_wire::{ParseError, Version};
+
+use crate::answer::refusal;
+use crate::exchange::{Interrupt, Line, Peer, Run};
+use crate::finish::Finish;
+use crate::problem::put;
+use crate::request::handle;
+use crate::snapshot::ListenerPlan;
+use crate::worker::{Phase, Worker};
+
+/// How long, and how many bytes, a closing connection still listens so that the last answer is not lost to a reset.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 256 * 1024;
+
+/// Serves one connection to its end.
+pub async fn serve(stream: Stream, peer: std::net::SocketAddr, listener: usize, worker: Rc<Worker>) {
+    let registered = worker.register();
+    let peer = Rc::new(Peer { address: peer, text: peer.ip().to_canonical().to_string().into() });
+    let mut deadline = Deadline::default();
+    let mut inbound = Inbound::H1(H1Server::new(stream));
+    let mut served = 0;
+    loop {
+        let Some(plan) = worker.snapshot().listener(listener).cloned() else { return };
+        let idle_due = worker.due(if served == 0 { plan.bounds.head } else { plan.bounds.idle });
+        let is_ready = poll_fn(|cx| {
+            registered.note(cx.waker());
+            let Inbound::H1(server) = &mut inbound else { return Poll::Ready(false) };
+            server.half_close = plan.bounds.half_close;
+            if let Poll::Ready(ready) = server.poll_idle(cx) {
+                return Poll::Ready(ready.is_ok());
+            }
+            if worker.phase() == Phase::Closing {
+                return Poll::Ready(false);
+            }
+            deadline.poll(cx, worker.clock(), idle_due).map(|()| false)
+        })
+        .await;
+        if !is_ready {
+            return;
+        }
+        served += 1;
+        let close = served >= plan.bounds.requests_per_connection || worker.phase() != Phase::Serving;
+        let line = Line {
+            client: &mut inbound,
+            deadline: &mut deadline,
+            peer: &peer,
+            plan: Arc::clone(&plan),
+            worker: &worker,
+            close,
+        };
+        match Box::pin(h1_exchange(line)).await {
+            Next::Another => {}
+            Next::Close => break,
+            Next::Drop => return,
+            Next::Http2(first) => {
+                let Inbound::H1(server) = inbound else { return };
+                if plan.bounds.http2 {
+                    Box::pin(serve_h2(server.into_stream(), first, listener, &plan, peer, &worker, &registered)).await;
+                }
+                return;
+            }
+        }
+    }
+    Box::pin(linger(inbound, &mut deadline, &worker)).await;
+}
+
+/// What follows an exchange.
+enum Next {
+    Another,
+    Close,
+    /// The client is gone or was cut off: nothing is owed to it.
+    Drop,
+    Http2(Vec<u8>),
+}
+
+async fn h1_exchange(mut line: Line<'_>) -> Next {
+    let mut finish = Finish::new(line.worker);
+    let run = &mut *finish;
+    run.exchange.began = line.worker.moment();
+    let head_due = line.due(line.plan.bounds.head);
+    let plan = Arc::clone(&line.plan);
+    let read = poll_fn(|cx| {
+        let Inbound::H1(server) = &mut *line.client else { return Poll::Ready(Err(Interrupt::ClientGone)) };
+        let Run { exchange, parser, .. } = &mut *run;
+        if let Poll::Ready(read) = server.poll_head(cx, &mut exchange.request, parser, &plan.bounds.limits) {
+            return Poll::Ready(Ok(read));
+        }
+        line.deadline.poll(cx, line.worker.clock(), head_due).map(|()| Err(Interrupt::TimedOut))
+    })
+    .await;
+    match read {
+        Ok(Ok(())) => {}
+        Ok(Err(HeadError::Preface)) => {
+            finish.is_void = true;
+            let first = std::mem::take(finish.exchange.request.buffer_mut());
+            return Next::Http2(first);
+        }
+        Ok(Err(HeadError::Malformed(error))) => return refuse_head(finish, line, error).await,
+        Ok(Err(HeadError::Idle)) => {
+            finish.is_void = true;
+            return Next::Drop;
+        }
+        Err(Interrupt::TimedOut) if !finish.exchange.request.buffer_mut().is_empty() => {
+            let next = answer_bare(&mut finish, &mut line, core::HEAD_TIMEOUT, Detail::default()).await;
+            finish.is_client_gone = next.is_err();
+            return Next::Close;
+        }
+        Ok(Err(_)) | Err(_) => return Next::Drop,
+    }
+    finish.protocol = finish.exchange.request.version;
+    let ended = guarded(&mut finish, &mut line).await;
+    finish.is_client_gone = ended == Ended::ClientGone;
+    drop(finish);
+    let Inbound::H1(server) = &mut *line.client else { return Next::Drop };
+    match ended {
+        Ended::ClientGone => return Next::Drop,
+        Ended::Cut => return Next::Drop,
+        Ended::Answered => {}
+    }
+    if !server.keeps_alive() {
+        return Next::Close;
+    }
+    if !server.body_is_done() && drain_body(&mut line).await.is_err() {
+        return Next::Close;
+    }
+    Next::Another
+}
+
+/// How the handling of a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Answered,
+    /// The answer broke off, visibly.
+    Cut,
+    ClientGone,
+}
+
+/// Handles the request; a panic or a time-out of a policy ends this exchange only.
+async fn guarded(run: &mut Run, line: &mut Line<'_>) -> Ended {
+    let handled = {
+        let mut handling = std::pin::pin!(handle(run, line));
+        poll_fn(|cx| match std::panic::catch_unwind(AssertUnwindSafe(|| handling.as_mut().poll(cx))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(ended)) => Poll::Ready(Some(ended)),
+            Err(_) => Poll::Ready(None),
+        })
+        .await
+    };
+    let reason = match handled {
+        Some(Ok(())) => {
+            let is_cut = run.is_started && run.is_cut;
+            return if is_cut { Ended::Cut } else { Ended::Answered };
+        }
+        Some(Err(Interrupt::ClientGone)) => return Ended::ClientGone,
+        Some(Err(Interrupt::TimedOut)) => core::DEADLINE,
+        None => {
+            line.worker.metrics().panics.add(1);
+            core::INTERNAL
+        }
+    };
+    if run.is_started {
+        run.exchange.answered = narthex_contract::Answered::Gateway(reason);
+        line.client.cut();
+        return Ended::Cut;
+    }
+    match answer_bare(run, line, reason, Detail::default()).await {
+        Ok(()) => Ended::Answered,
+        Err(()) => Ended::ClientGone,
+    }
+}
+
+async fn refuse_head(mut finish: Finish, mut line: Line<'_>, error: ParseError) -> Next {
+    let reason = match (error, error.status()) {
+        (ParseError::UnknownExpectation, _) => core::EXPECTATION_FAILED,
+        (_, 414) => core::URI_TOO_LONG,
+        (_, 431) => core::HEAD_TOO_LARGE,
+        (_, 505) => core::VERSION_UNSUPPORTED,
+        _ => core::BAD_REQUEST,
+    };
+    let detail = Detail { operator: Detail::operator(error.to_string()).operator, ..Detail::client(error.code()) };
+    let sent = answer_bare(&mut finish, &mut line, reason, detail).await;
+    finish.is_client_gone = sent.is_err();
+    Next::Close
+}
+
+/// An answer outside of any route: no policies, and the connection closes.
+async fn answer_bare(run: &mut Run, line: &mut Line<'_>, reason: Reason, detail: Detail) -> Result<(), ()> {
+    let answer = refusal(run, reason, detail);
+    let crate::answer::Answer::Own(body) = answer else { return Err(()) };
+    line.worker.with_date(|date| {
+        put(&mut run.response.head, &narthex_wire::Name::known(narthex_wire::Known::Date), date);
+    });
+    run.is_started = true;
+    if run.exchange.request.version == Version::Http2 {
+        run.exchange.request.version = run.protocol;
+    }
+    let has_body = line.client.start(&run.response, &run.exchange.request, true);
+    let mut buffer = BodyBuffer::default();
+    if let narthex_contract::Body::Bytes(bytes) = &body
+        && has_body
+    {
+        buffer.fill_from(bytes);
+        run.exchange.bytes_out = bytes.len() as u64;
+    }
+    let due = line.due(line.plan.bounds.write);
+    let sent = poll_fn(|cx| {
+        if let Poll::Ready(sent) = line.client.poll_send(cx, &mut buffer, true) {
+            return Poll::Ready(sent.map_err(drop));
+        }
+        line.deadline.poll(cx, line.worker.clock(), due).map(|()| Err(()))
+    });
+    sent.await
+}
+
+/// Reads the little that is left of a request's body, so that the connection can be kept.
+async fn drain_body(line: &mut Line<'_>) -> Result<(), ()> {
+    let due = line.due(LINGER);
+    let mut buffer = BodyBuffer::default();
+    loop {
+        let filled = line.wait(due, |cx, client| client.poll_fill(cx, &mut buffer)).await;
+        buffer.advance(usize::MAX);
+        buffer.reset();
+        match filled {
+            Ok(Ok(narthex_net::Fill::End)) => return Ok(()),
+            Ok(Ok(narthex_net::Fill::Data)) => {}
+            _ => return Err(()),
+        }
+    }
+}
+
+/// Ends our side, then listens for a moment: a reset would destroy the answer that is still on its way.
+async fn linger(inbound: Inbound, deadline: &mut Deadline, worker: &Worker) {
+    let Inbound::H1(mut server) = inbound else { return };
+    let due = worker.due(LINGER);
+    let mut discarded = 0;
+    let mut is_shut = false;
+    poll_fn(|cx| {
+        if !is_shut {
+            match server.poll_shutdown(cx) {
+                Poll::Ready(Ok(())) => is_shut = true,
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Pending => {}
+            }
+        }
+        while let Poll::Ready(read) = server.poll_discard(cx) {
+            match read {
+                Ok(count) if count > 0 && discarded < LINGER_BYTES => discarded += count,
+                _ => return Poll::Ready(()),
+            }
+        }
+        deadline.poll(cx, worker.clock(), due)
+    })
+    .await;
+}
+
+async fn serve_h2(
+    stream: Stream,
+    first: Vec<u8>,
+    listener: usize,
+    plan: &ListenerPlan,
+    peer: Rc<Peer>,
+    worker: &Rc<Worker>,
+    registered: &crate::worker::Registered,
+) {
+    let mut deadline = Deadline::default();
+    let due = worker.due(plan.bounds.head);
+    let mut accepting = std::pin::pin!(accept_h2(stream, first, &plan.bounds.h2));
+    let accepted = poll_fn(|cx| {
+        if let Poll::Ready(accepted) = accepting.as_mut().poll(cx) {
+            return Poll::Ready(accepted.ok());
+        }
+        deadline.poll(cx, worker.clock(), due).map(|()| None)
+    })
+    .await;
+    if let Some(server) = accepted {
+        h2_streams(server, listener, plan.bounds.idle, peer, worker, registered, deadline).await;
+    }
+}
+
+async fn h2_streams(
+    mut server: H2Server,
+    listener: usize,
+    idle: Duration,
+    peer: Rc<Peer>,
+    worker: &Rc<Worker>,
+    registered: &crate::worker::Registered,
+    mut deadline: Deadline,
+) {
+    let open = Rc::new(Cell::new(0usize));
+    let mut is_drained = false;
+    let mut idle_due = worker.due(idle);
+    loop {
+        let accepted = poll_fn(|cx| {
+            registered.note(cx.waker());
+            if worker.phase() != Phase::Serving && !is_drained {
+                is_drained = true;
+                server.drain();
+            }
+            if let Poll::Ready(accepted) = server.poll_accept(cx) {
+                return Poll::Ready(accepted);
+            }
+            if open.get() > 0 {
+                idle_due = worker.due(idle);
+            }
+            if deadline.poll(cx, worker.clock(), idle_due).is_ready() && !is_drained {
+                is_drained = true;
+                server.drain();
+                cx.waker().wake_by_ref();
+            }
+            Poll::Pending
+        })
+        .await;
+        let Some(Ok(accepted)) = accepted else { return };
+        let Some(plan) = worker.snapshot().listener(listener).cloned() else { return };
+        open.set(open.get() + 1);
+        let (worker, peer, open) = (Rc::clone(worker), Rc::clone(&peer), Rc::clone(&open));
+        tokio::task::spawn_local(async move {
+            let mut finish = Finish::new(&worker);
+            finish.exchange.began = worker.moment();
+            finish.protocol = Version::Http2;
+            let (stream, read) = H2ServerStream::adopt(accepted, &mut finish.exchange.request);
+            let mut inbound = Inbound::H2(stream);
+            let mut deadline = Deadline::default();
+            let mut line = Line {
+                client: &mut inbound,
+                deadline: &mut deadline,
+                peer: &peer,
+                plan,
+                worker: &worker,
+                close: false,
+            };
+            match read {
+                Ok(()) => finish.is_client_gone = guarded(&mut finish, &mut line).await == Ended::ClientGone,
+                Err(HeadError::Malformed(error)) => {
+                    refuse_head(finish, line, error).await;
+                }
+                Err(_) => {}
+            }
+            open.set(open.get() - 1);
+        });
+    }
+}

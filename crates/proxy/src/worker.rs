@@ -1,0 +1,537 @@
+//! A worker: one thread, one runtime, its own connections and pools. The fleet: all of them, and how they are told
+//! of a new snapshot, a listener, the end.
+
+use std::cell::{Cell, RefCell, RefMut};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::Waker;
+use std::time::Duration;
+
+use narthex_contract::Moment;
+use narthex_net::{Clock, Listener};
+use narthex_telemetry::{AccessLog, AccessRecord, AccessWriter, DateCache, Metrics, WorkerMetrics};
+use slab::Slab;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::accept;
+use crate::exchange::Run;
+use crate::service::Pools;
+use crate::snapshot::Snapshot;
+
+/// Exchanges kept for the next requests.
+const RUNS: usize = 256;
+/// A head's buffer above this is not kept.
+const RUN_BYTES: usize = 32 * 1024;
+/// Commands that may wait for a worker.
+const COMMANDS: usize = 1_024;
+const SWEEP: Duration = Duration::from_secs(2);
+const BEAT: Duration = Duration::from_millis(50);
+/// A worker that has not come back for this long is reported.
+const STALL: Duration = Duration::from_millis(100);
+
+/// What a worker may be told.
+pub enum Command {
+    /// Answer by this configuration from now on.
+    Adopt(Arc<Snapshot>, oneshot::Sender<()>),
+    Listen { listener: usize, socket: std::net::TcpListener },
+    /// Accept what the kernel has queued, then close the listener.
+    Unlisten { listener: usize, done: oneshot::Sender<()> },
+    /// A connection that another worker accepted.
+    Connection { stream: std::net::TcpStream, peer: std::net::SocketAddr, listener: usize },
+    Enter(Phase),
+    /// Ready when no connection is left.
+    Emptied(oneshot::Sender<()>),
+    Stop,
+}
+
+/// How a worker treats its connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    Serving,
+    /// Each answer says `Connection: close`, each HTTP/2 connection GOAWAY.
+    Draining,
+    /// Idle connections close.
+    Closing,
+}
+
+/// The load that workers publish: connections.
+#[derive(Debug)]
+pub struct Load(Box<[AtomicUsize]>);
+
+/// The parts of a listener's accepting task.
+#[derive(Default)]
+struct Acceptor {
+    is_open: bool,
+    waker: Option<Waker>,
+    done: Option<oneshot::Sender<()>>,
+}
+
+/// One worker's own state. Never leaves its thread.
+pub struct Worker {
+    index: usize,
+    clock: Clock,
+    snapshot: RefCell<Rc<Arc<Snapshot>>>,
+    pools: RefCell<Pools>,
+    runs: RefCell<Vec<Box<Run>>>,
+    connections: RefCell<Slab<Option<Waker>>>,
+    acceptors: RefCell<Vec<Acceptor>>,
+    waiting: RefCell<Vec<oneshot::Sender<()>>>,
+    phase: Cell<Phase>,
+    random: Cell<u64>,
+    position: Cell<u32>,
+    dates: RefCell<DateCache>,
+    metrics: Arc<Metrics>,
+    access: Option<(RefCell<AccessLog>, Arc<AccessWriter>)>,
+    load: Arc<Load>,
+    others: Vec<mpsc::Sender<Command>>,
+}
+
+impl Worker {
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Monotonic nanoseconds.
+    pub fn now(&self) -> u64 {
+        self.clock.monotonic()
+    }
+
+    pub fn due(&self, after: Duration) -> u64 {
+        self.now().saturating_add(after.as_nanos() as u64)
+    }
+
+    pub fn moment(&self) -> Moment {
+        Moment { monotonic: self.clock.monotonic(), unix_ms: self.clock.unix_ms() }
+    }
+
+    pub fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+        Rc::clone(&self.snapshot.borrow())
+    }
+
+    pub fn pools(&self) -> RefMut<'_, Pools> {
+        self.pools.borrow_mut()
+    }
+
+    pub fn metrics(&self) -> &WorkerMetrics {
+        &self.metrics.workers[self.index]
+    }
+
+    pub fn count_refusal(&self, code: &'static str) {
+        self.metrics.refused(self.index, code);
+    }
+
+    /// 64 random bits (xorshift64*): for ids and balancing, never for secrets.
+    pub fn random(&self) -> u64 {
+        let mut x = self.random.get();
+        x ^= x >> 12;
+        x ^= x << 25;
+        x ^= x >> 27;
+        self.random.set(x);
+        x.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// The worker's own place in every round robin.
+    pub fn next_position(&self) -> u32 {
+        let position = self.position.get();
+        self.position.set(position.wrapping_add(1));
+        position
+    }
+
+    pub fn with_date(&self, use_it: impl FnOnce(&[u8])) {
+        use_it(self.dates.borrow_mut().http(self.clock.unix_ms()));
+    }
+
+    /// Writes an access-log line, if there is a log.
+    pub fn log<'r>(&self, record: impl FnOnce() -> (AccessRecord<'r>, [u8; 32])) {
+        if let Some((log, writer)) = &self.access {
+            let (record, trace_id) = record();
+            log.borrow_mut().write(&AccessRecord { trace_id: &trace_id, ..record }, writer);
+        }
+    }
+
+    pub fn take_run(&self) -> Box<Run> {
+        self.runs.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub fn give_run(&self, mut run: Box<Run>) {
+        let mut runs = self.runs.borrow_mut();
+        run.reset();
+        let is_modest = run.exchange.request.buffer_mut().capacity() <= RUN_BYTES
+            && run.response.buffer_mut().capacity() <= RUN_BYTES;
+        if runs.len() < RUNS && is_modest {
+            runs.push(run);
+        }
+    }
+
+    pub fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    /// A place among this worker's connections.
+    pub fn register(self: &Rc<Self>) -> Registered {
+        self.metrics().connections.add(1);
+        self.load.0[self.index].fetch_add(1, Ordering::Relaxed);
+        Registered { key: self.connections.borrow_mut().insert(None), worker: Rc::clone(self) }
+    }
+
+    pub fn all_connections(&self) -> usize {
+        self.load.0.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// The worker that should have the next connection instead of this one.
+    pub fn less_loaded(&self, uneven: usize) -> Option<usize> {
+        if self.load.0.len() == 1 {
+            return None;
+        }
+        let own = self.load.0[self.index].load(Ordering::Relaxed);
+        let loads = self.load.0.iter().map(|count| count.load(Ordering::Relaxed));
+        let (least, count) = loads.enumerate().min_by_key(|(_, count)| *count)?;
+        (own > count + uneven + count / 8).then_some(least)
+    }
+
+    /// `Err`: the other worker's queue is full; here is the connection back.
+    pub fn hand_over(&self, other: usize, command: Command) -> Result<(), std::net::TcpStream> {
+        let full = match self.others[other].try_send(command) {
+            Ok(()) => {
+                self.metrics().handed_over.add(1);
+                return Ok(());
+            }
+            Err(mpsc::error::TrySendError::Full(command) | mpsc::error::TrySendError::Closed(command)) => command,
+        };
+        match full {
+            Command::Connection { stream, .. } => Err(stream),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn listens(&self, listener: usize) -> bool {
+        self.acceptors.borrow().get(listener).is_some_and(|acceptor| acceptor.is_open)
+    }
+
+    pub fn note_acceptor(&self, listener: usize, waker: &Waker) {
+        if let Some(acceptor) = self.acceptors.borrow_mut().get_mut(listener) {
+            acceptor.waker = Some(waker.clone());
+        }
+    }
+
+    fn listen(self: &Rc<Self>, listener: usize, socket: std::net::TcpListener) {
+        let mut acceptors = self.acceptors.borrow_mut();
+        if acceptors.len() <= listener {
+            acceptors.resize_with(listener + 1, Acceptor::default);
+        }
+        acceptors[listener] = Acceptor { is_open: true, ..Acceptor::default() };
+        match tokio::net::TcpListener::from_std(socket) {
+            Ok(socket) => {
+                let worker = Rc::clone(self);
+                tokio::task::spawn_local(async move {
+                    accept::accept_on(socket, listener, Rc::clone(&worker)).await;
+                    let done = worker.acceptors.borrow_mut()[listener].done.take();
+                    if let Some(done) = done {
+                        // Nobody waits for it any more: fine.
+                        let _ = done.send(());
+                    }
+                });
+            }
+            Err(error) => tracing::error!(%error, "cannot use a listening socket"),
+        }
+    }
+
+    fn unlisten(&self, listener: usize, done: oneshot::Sender<()>) {
+        let mut acceptors = self.acceptors.borrow_mut();
+        let Some(acceptor) = acceptors.get_mut(listener).filter(|acceptor| acceptor.is_open) else {
+            let _ = done.send(());
+            return;
+        };
+        acceptor.is_open = false;
+        acceptor.done = Some(done);
+        if let Some(waker) = acceptor.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.set(phase);
+        if phase == Phase::Closing {
+            self.pools.borrow_mut().clear();
+        }
+        for (_, waker) in &*self.connections.borrow() {
+            if let Some(waker) = waker {
+                waker.wake_by_ref();
+            }
+        }
+    }
+
+    fn notify_if_empty(&self) {
+        if self.connections.borrow().is_empty() {
+            for waiting in self.waiting.borrow_mut().drain(..) {
+                let _ = waiting.send(());
+            }
+        }
+    }
+}
+
+/// A connection's place; given back on drop.
+pub struct Registered {
+    key: usize,
+    worker: Rc<Worker>,
+}
+
+impl Registered {
+    /// How to wake the connection when the worker's phase changes.
+    pub fn note(&self, waker: &Waker) {
+        if let Some(noted) = self.worker.connections.borrow_mut().get_mut(self.key) {
+            match noted {
+                Some(known) if known.will_wake(waker) => {}
+                _ => *noted = Some(waker.clone()),
+            }
+        }
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.worker.connections.borrow_mut().remove(self.key);
+        self.worker.metrics().connections.sub(1);
+        self.worker.load.0[self.worker.index].fetch_sub(1, Ordering::Relaxed);
+        self.worker.notify_if_empty();
+    }
+}
+
+/// What workers are started with.
+pub struct FleetOptions {
+    pub workers: usize,
+    pub clock: Clock,
+    pub metrics: Arc<Metrics>,
+    pub access: Option<(AccessWriter, Vec<AccessLog>)>,
+    pub first: Arc<Snapshot>,
+}
+
+/// All workers.
+pub struct Fleet {
+    senders: Vec<mpsc::Sender<Command>>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+    load: Arc<Load>,
+    access: Option<Arc<AccessWriter>>,
+    _watchdog: Watchdog,
+}
+
+impl Fleet {
+    pub fn start(options: FleetOptions) -> std::io::Result<Self> {
+        let count = options.workers.max(1);
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(COMMANDS)).unzip();
+        let load = Arc::new(Load((0..count).map(|_| AtomicUsize::new(0)).collect()));
+        let beats: Arc<[AtomicU64]> = (0..count).map(|_| AtomicU64::new(options.clock.monotonic())).collect();
+        let (writer, logs) = match options.access {
+            Some((writer, logs)) => (Some(Arc::new(writer)), logs),
+            None => (None, Vec::new()),
+        };
+        let mut logs = logs.into_iter();
+        let mut threads = Vec::new();
+        for (index, commands) in receivers.into_iter().enumerate() {
+            let seed = Seed {
+                index,
+                clock: options.clock.clone(),
+                metrics: Arc::clone(&options.metrics),
+                access: writer.clone().and_then(|writer| Some((logs.next()?, writer))),
+                load: Arc::clone(&load),
+                others: senders.clone(),
+                first: Arc::clone(&options.first),
+                beats: Arc::clone(&beats),
+            };
+            let name = format!("worker-{index}");
+            threads.push(std::thread::Builder::new().name(name).spawn(move || seed.run(commands))?);
+        }
+        let watchdog = Watchdog::start(options.clock, beats, options.metrics)?;
+        Ok(Self { senders, threads, load, access: writer, _watchdog: watchdog })
+    }
+
+    pub fn workers(&self) -> usize {
+        self.senders.len()
+    }
+
+    pub fn access(&self) -> Option<&Arc<AccessWriter>> {
+        self.access.as_ref()
+    }
+
+    pub fn connections(&self) -> usize {
+        self.load.0.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// All workers answer by `snapshot` when this returns.
+    pub async fn adopt(&self, snapshot: &Arc<Snapshot>) {
+        self.all(|done| Command::Adopt(Arc::clone(snapshot), done)).await;
+    }
+
+    /// Gives each worker its socket.
+    pub async fn listen(&self, index: usize, listener: Listener) {
+        for (sender, socket) in self.senders.iter().zip(listener.sockets) {
+            // A worker ends only after the fleet has told it to.
+            let _ = sender.send(Command::Listen { listener: index, socket }).await;
+        }
+    }
+
+    /// Accepts what is queued, then closes the listener. Returns when all workers have.
+    pub async fn unlisten(&self, index: usize) {
+        self.all(|done| Command::Unlisten { listener: index, done }).await;
+    }
+
+    pub async fn enter(&self, phase: Phase) {
+        for sender in &self.senders {
+            let _ = sender.send(Command::Enter(phase)).await;
+        }
+    }
+
+    /// Returns when no connection is left.
+    pub async fn emptied(&self) {
+        self.all(Command::Emptied).await;
+    }
+
+    async fn all(&self, make: impl Fn(oneshot::Sender<()>) -> Command) {
+        let mut waits = Vec::new();
+        for sender in &self.senders {
+            let (done, wait) = oneshot::channel();
+            if sender.send(make(done)).await.is_ok() {
+                waits.push(wait);
+            }
+        }
+        for wait in waits {
+            // A worker that ended has nothing more to do.
+            let _ = wait.await;
+        }
+    }
+
+    /// Ends the workers, whatever they have in hand.
+    pub async fn stop(self) {
+        for sender in &self.senders {
+            let _ = sender.send(Command::Stop).await;
+        }
+        for thread in self.threads {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What a worker's thread begins with.
+struct Seed {
+    index: usize,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    access: Option<(AccessLog, Arc<AccessWriter>)>,
+    load: Arc<Load>,
+    others: Vec<mpsc::Sender<Command>>,
+    first: Arc<Snapshot>,
+    beats: Arc<[AtomicU64]>,
+}
+
+impl Seed {
+    fn run(self, commands: mpsc::Receiver<Command>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime needs an epoll descriptor, and the process has just started");
+        let tasks = tokio::task::LocalSet::new();
+        let beats = Arc::clone(&self.beats);
+        let worker = Rc::new(self.into_worker());
+        tasks.block_on(&runtime, obey(worker, commands, beats));
+    }
+
+    fn into_worker(self) -> Worker {
+        let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), self.index) | 1;
+        Worker {
+            index: self.index,
+            clock: self.clock,
+            snapshot: RefCell::new(Rc::new(self.first)),
+            pools: RefCell::default(),
+            runs: RefCell::default(),
+            connections: RefCell::default(),
+            acceptors: RefCell::default(),
+            waiting: RefCell::default(),
+            phase: Cell::new(Phase::Serving),
+            random: Cell::new(seed),
+            position: Cell::new((seed >> 32) as u32),
+            dates: RefCell::default(),
+            metrics: self.metrics,
+            access: self.access.map(|(log, writer)| (RefCell::new(log), writer)),
+            load: self.load,
+            others: self.others,
+        }
+    }
+}
+
+async fn obey(worker: Rc<Worker>, mut commands: mpsc::Receiver<Command>, beats: Arc<[AtomicU64]>) {
+    let sweeping = Rc::clone(&worker);
+    tokio::task::spawn_local(async move {
+        loop {
+            tokio::time::sleep(SWEEP).await;
+            let now = sweeping.now();
+            sweeping.pools.borrow_mut().sweep(now);
+        }
+    });
+    let beating = Rc::clone(&worker);
+    tokio::task::spawn_local(async move {
+        loop {
+            beats[beating.index].store(beating.now(), Ordering::Relaxed);
+            tokio::time::sleep(BEAT).await;
+        }
+    });
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Adopt(snapshot, done) => {
+                *worker.snapshot.borrow_mut() = Rc::new(snapshot);
+                let _ = done.send(());
+            }
+            Command::Listen { listener, socket } => worker.listen(listener, socket),
+            Command::Unlisten { listener, done } => worker.unlisten(listener, done),
+            Command::Connection { stream, peer, listener } => accept::adopt(stream, peer, listener, &worker),
+            Command::Enter(phase) => worker.enter(phase),
+            Command::Emptied(done) => {
+                worker.waiting.borrow_mut().push(done);
+                worker.notify_if_empty();
+            }
+            Command::Stop => return,
+        }
+    }
+}
+
+/// Reports workers that do not come back.
+struct Watchdog {
+    stop: Arc<std::sync::atomic::AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Watchdog {
+    fn start(clock: Clock, beats: Arc<[AtomicU64]>, metrics: Arc<Metrics>) -> std::io::Result<Self> {
+        let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::Builder::new().name("watchdog".into()).spawn(move || {
+            let mut is_stalled = vec![false; beats.len()];
+            while !stopped.load(Ordering::Relaxed) {
+                std::thread::park_timeout(BEAT);
+                let now = clock.monotonic();
+                for (worker, beat) in beats.iter().enumerate() {
+                    let silent = Duration::from_nanos(now.saturating_sub(beat.load(Ordering::Relaxed)));
+                    let stalls = silent > BEAT + STALL;
+                    if stalls && !is_stalled[worker] {
+                        metrics.workers[worker].stalls.add_shared(1);
+                        tracing::warn!(worker, ?silent, "a worker does not return: something blocks it");
+                    }
+                    is_stalled[worker] = stalls;
+                }
+            }
+        })?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
+    }
+}
