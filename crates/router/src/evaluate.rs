@@ -299,7 +299,12 @@ impl PathTest {
         let Some(mut wanted) = self.wanted() else {
             return usize::from(!self.matches(path)) * 2;
         };
-        let mut have: Vec<&str> = path.strip_prefix('/').unwrap_or(path).split('/').take(crate::template::MAX_SEGMENTS + 1).collect();
+        let mut have: Vec<&str> = path
+            .strip_prefix('/')
+            .unwrap_or(path)
+            .split('/')
+            .take(crate::template::MAX_SEGMENTS + 1)
+            .collect();
         if let Some(Wanted::Rest(_)) = wanted.last() {
             wanted.pop();
             have.truncate(wanted.len());

@@ -58,18 +58,21 @@ fn flat(path: bool) -> impl Strategy<Value = Match> {
     let methods = words(&["GET", "HEAD", "POST", "FOO"], 2);
     let hosts = prop_oneof![3 => Just(Vec::new()), 1 => words(&["a.t", "*.t", "*.a.t", "b.t"], 2)];
     let client = prop_oneof![4 => Just(Vec::new()), 1 => subsequence(ClientType::ALL.to_vec(), 1..=2)];
-    let path = if path { path_pattern().boxed() } else { prop_oneof![4 => Just(None), 1 => path_pattern()].boxed() };
+    let path =
+        if path { path_pattern().boxed() } else { prop_oneof![4 => Just(None), 1 => path_pattern()].boxed() };
     let headers = prop_oneof![2 => Just(Vec::new()), 1 => tests(&["X-V", "x-v", "X-W"], 2)];
     let query = prop_oneof![3 => Just(Vec::new()), 1 => tests(&["q", "r"], 2)];
-    (methods, path, hosts, headers, query, client).prop_map(|(methods, path, hosts, headers, query, client)| Match {
-        methods,
-        path,
-        hosts,
-        headers,
-        query,
-        client,
-        ..Match::default()
-    })
+    (methods, path, hosts, headers, query, client).prop_map(
+        |(methods, path, hosts, headers, query, client)| Match {
+            methods,
+            path,
+            hosts,
+            headers,
+            query,
+            client,
+            ..Match::default()
+        },
+    )
 }
 
 fn nested() -> impl Strategy<Value = Vec<Match>> {
@@ -99,8 +102,17 @@ fn routes() -> impl Strategy<Value = Vec<RouteSpec>> {
 fn ask() -> impl Strategy<Value = Ask> {
     let path = prop::collection::vec(select(vec!["a", "b", "aa"]), 0..4);
     let headers = prop::collection::vec((select(vec!["x-v", "x-w"]), select(vec!["1", "2", "12"])), 0..4);
-    let query = select(vec![None, Some("q=1"), Some("q=2&q=1"), Some("q=%31"), Some("q"), Some("r=12&q=2"), Some("&&%71=12")]);
-    let agent = select(vec!["", "Mozilla/5.0 (iPhone) Mobile", "Mozilla/5.0 (X11)", "curl/8", "Mozilla/5.0 (iPad)"]);
+    let query = select(vec![
+        None,
+        Some("q=1"),
+        Some("q=2&q=1"),
+        Some("q=%31"),
+        Some("q"),
+        Some("r=12&q=2"),
+        Some("&&%71=12"),
+    ]);
+    let agent =
+        select(vec!["", "Mozilla/5.0 (iPhone) Mobile", "Mozilla/5.0 (X11)", "curl/8", "Mozilla/5.0 (iPad)"]);
     let host = select(vec!["a.t", "b.t", "x.a.t", "x.y.t", "other", "A.T:80", "t", "b.t."]);
     let method = select(vec!["GET", "HEAD", "POST", "FOO", "PUT"]);
     (method, host, path, any::<bool>(), headers, query, agent).prop_map(
@@ -129,14 +141,19 @@ fn build(mut routes: Vec<RouteSpec>, asks: &[Ask]) -> (Vec<RouteSpec>, Router) {
         }
         let mut bad: Vec<usize> = problems.iter().map(Problem::route).collect();
         let over_only = problems.iter().all(|p| {
-            matches!(p, Problem::UselessOver { .. } | Problem::UnknownOver { .. } | Problem::OverCircle { .. })
+            matches!(
+                p,
+                Problem::UselessOver { .. } | Problem::UnknownOver { .. } | Problem::OverCircle { .. }
+            )
         });
         if over_only {
             bad.iter().for_each(|i| routes[*i].over.clear());
             continue;
         }
         bad.retain(|i| {
-            problems.iter().any(|p| p.route() == *i && !matches!(p, Problem::UselessOver { .. } | Problem::More { .. }))
+            problems
+                .iter()
+                .any(|p| p.route() == *i && !matches!(p, Problem::UselessOver { .. } | Problem::More { .. }))
         });
         bad.sort_unstable();
         bad.dedup();

@@ -83,7 +83,9 @@ fn value_holds(test: &ValueTest, value: Option<&str>) -> bool {
         ValueTest::Absent => value.is_none(),
         ValueTest::Exact(want) => value == Some(want),
         ValueTest::Prefix(want) => value.is_some_and(|v| v.starts_with(want.as_str())),
-        ValueTest::Regex(re) => value.is_some_and(|v| Regex::new(&format!("^(?:{re})$")).unwrap().is_match(v)),
+        ValueTest::Regex(re) => {
+            value.is_some_and(|v| Regex::new(&format!("^(?:{re})$")).unwrap().is_match(v))
+        }
     }
 }
 
@@ -128,14 +130,21 @@ fn host_rank(hosts: &[String], host: &str) -> Option<(u8, usize)> {
 /// Everything but method (which the caller asks apart).
 fn rest_holds(m: &Match, ask: &Ask) -> bool {
     let header = |name: &str| {
-        let lines: Vec<&str> =
-            ask.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str()).collect();
+        let lines: Vec<&str> = ask
+            .headers
+            .iter()
+            .filter(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, v)| v.as_str())
+            .collect();
         (!lines.is_empty()).then(|| lines.join(", "))
     };
     let query = |name: &str| {
         let pairs = ask.query.as_deref().unwrap_or("").split('&').filter(|p| !p.is_empty());
         let decode = |t: &str| String::from_utf8(naive_decode(&t.replace('+', " "))).unwrap();
-        pairs.map(|p| p.split_once('=').unwrap_or((p, ""))).find(|(k, _)| decode(k) == name).map(|(_, v)| decode(v))
+        pairs
+            .map(|p| p.split_once('=').unwrap_or((p, "")))
+            .find(|(k, _)| decode(k) == name)
+            .map(|(_, v)| decode(v))
     };
     m.path.as_ref().is_none_or(|p| path_holds(p, &ask.path))
         && host_rank(&m.hosts, &ask.host).is_some()
@@ -198,12 +207,14 @@ fn path_rank(pattern: Option<&PathPattern>) -> Vec<u8> {
 pub fn compare(a: &RouteSpec, b: &RouteSpec, ask: &Ask) -> Ordering {
     let rank = |r: &RouteSpec| {
         let m = &r.matching;
-        let method = match (m.methods.is_empty(), ask.method == "HEAD" && m.methods.iter().any(|m| m == "HEAD")) {
-            (true, _) => 0,
-            (false, false) => 1,
-            (false, true) => 2,
-        };
-        let others = usize::from(!m.client.is_empty()) + usize::from(!m.any.is_empty()) + m.all.len() + m.not.len();
+        let method =
+            match (m.methods.is_empty(), ask.method == "HEAD" && m.methods.iter().any(|m| m == "HEAD")) {
+                (true, _) => 0,
+                (false, false) => 1,
+                (false, true) => 2,
+            };
+        let others =
+            usize::from(!m.client.is_empty()) + usize::from(!m.any.is_empty()) + m.all.len() + m.not.len();
         (
             host_rank(&m.hosts, &ask.host),
             path_rank(m.path.as_ref()),
