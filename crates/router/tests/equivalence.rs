@@ -1,6 +1,8 @@
 //! The tree answers what the naive router answers, `explain` says only what is true, and a tie never passes
 //! the build unseen. The alphabets are tiny, so that routes collide all the time.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
+
 mod common;
 
 use common::{Answer, Ask, naive};

@@ -1,5 +1,7 @@
 //! Normalisation: properties over hostile alphabets. The table of attacks is in the README and runs there.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
+
 mod common;
 
 use narthex_router::{EncodedSlashes, PathError, PathRules, decode_percent, normalise};

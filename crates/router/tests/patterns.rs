@@ -1,5 +1,7 @@
 //! Match strings, templates and rewrites: what is accepted, and where each error points.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
+
 mod common;
 
 use common::{Ask, parsed, route};

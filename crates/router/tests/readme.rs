@@ -1,5 +1,7 @@
 //! Every row of the README's tables, executed.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
+
 mod common;
 
 use common::{Ask, route};

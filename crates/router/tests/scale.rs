@@ -1,5 +1,7 @@
 //! A hundred thousand routes: everything is found, nothing else is, and the analysis still sees a conflict.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
+
 mod common;
 
 use common::{Ask, parsed, route};
