@@ -277,7 +277,7 @@ impl PathTest {
             return (!pattern.matches(path.as_bytes()))
                 .then(|| format!("path `{path}` does not match `{}`", pattern.text()));
         };
-        let mut have = path[1..].split('/');
+        let mut have = path.strip_prefix('/').unwrap_or(path).split('/');
         for (i, want) in wanted.iter().enumerate() {
             if matches!(want, Wanted::Rest(_)) {
                 return None;
@@ -299,7 +299,12 @@ impl PathTest {
         let Some(mut wanted) = self.wanted() else {
             return usize::from(!self.matches(path)) * 2;
         };
-        let mut have: Vec<&str> = path[1..].split('/').take(crate::template::MAX_SEGMENTS + 1).collect();
+        let mut have: Vec<&str> = path
+            .strip_prefix('/')
+            .unwrap_or(path)
+            .split('/')
+            .take(crate::template::MAX_SEGMENTS + 1)
+            .collect();
         if let Some(Wanted::Rest(_)) = wanted.last() {
             wanted.pop();
             have.truncate(wanted.len());

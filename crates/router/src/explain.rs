@@ -145,8 +145,8 @@ fn describe_predicate<F: Facts>(predicate: &Predicate, request: &Request<'_, F>)
         Predicate::Path(path) => path.difference(request.path).unwrap_or_default(),
         Predicate::Hosts(hosts) => describe_hosts(hosts, request),
         Predicate::Header { name, test } => {
-            let have = request.header(name, |value| have(value));
-            format!("header {name} {have}, {}", test.wanted())
+            let there = request.header(name, have);
+            format!("header {name} {there}, {}", test.wanted())
         }
         Predicate::Query { name, test } => {
             let value = query_value(request.facts.query(), name);

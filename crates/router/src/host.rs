@@ -73,15 +73,6 @@ impl HostPattern {
         }
     }
 
-    /// True when every host that matches `self` matches `other`.
-    pub(crate) fn within(&self, other: &HostPattern) -> bool {
-        match (self, other) {
-            (HostPattern::Exact(name), _) => other.matches(name),
-            (HostPattern::Suffix(a), HostPattern::Suffix(b)) => a.ends_with(&**b),
-            (HostPattern::Suffix(_), HostPattern::Exact(_)) => false,
-        }
-    }
-
     pub(crate) fn example(&self) -> String {
         match self {
             HostPattern::Exact(name) => name.to_string(),

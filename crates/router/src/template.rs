@@ -224,30 +224,26 @@ fn check_literals(text: &str, segments: &[Segment]) -> Result<(), TemplateError>
 
 fn literal_error(text: &str, segments: &[Segment], plain: &str) -> TemplateError {
     let mut offset = 1;
-    for segment in segments {
-        let Segment::Literal(literal) = segment else {
-            offset += segment.to_text_len() + 1;
-            continue;
-        };
-        match normalise_written(&format!("/{literal}")) {
-            Ok(normal) if normal[1..] == **literal => {}
-            Ok(normal) if !literal.is_empty() && normal.len() > 1 => {
-                return TemplateError::new(
-                    offset,
-                    format!("`{literal}` is not in normal form: write `{}`", &normal[1..]),
-                );
-            }
-            Ok(_) | Err(_) if literal.is_empty() || literal == "." || literal == ".." => {
+    for (i, segment) in segments.iter().enumerate() {
+        if let Segment::Literal(literal) = segment {
+            let empty = literal.is_empty() && i + 1 < segments.len();
+            if empty || literal == "." || literal == ".." {
                 let message =
                     format!("`{text}` holds an empty or a dot segment: requests are matched without them");
                 return TemplateError::new(offset, message);
             }
-            Ok(_) => {}
-            Err(error) => {
-                return TemplateError::new(offset, format!("`{literal}` can match no request: {error}"));
+            match normalise_written(&format!("/{literal}")) {
+                Ok(normal) if normal[1..] == **literal => {}
+                Ok(normal) => {
+                    let message = format!("`{literal}` is not in normal form: write `{}`", &normal[1..]);
+                    return TemplateError::new(offset, message);
+                }
+                Err(error) => {
+                    return TemplateError::new(offset, format!("`{literal}` can match no request: {error}"));
+                }
             }
         }
-        offset += literal.len() + 1;
+        offset += segment.to_text_len() + 1;
     }
     let message = match normalise_written(plain) {
         Ok(_) => format!("`{text}` is not in normal form: leave out empty and dot segments"),
