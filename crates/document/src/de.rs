@@ -27,7 +27,8 @@ pub fn from_node<T: DeserializeOwned>(node: &Node, problems: &mut Vec<Diagnostic
                 let consequence = cx.has_skipped_child(node, fault.node);
                 if let (Some(diagnostic), false) = (fault.diagnostic, consequence) {
                     cx.problems.borrow_mut().push(*diagnostic);
-                    found += 1;
+                    found += 1 + fault.more.len();
+                    cx.problems.borrow_mut().extend(fault.more);
                 }
                 match fault.skip {
                     Some(entry) if found < MAX_PROBLEMS && cx.skipped.borrow_mut().insert(entry) => {}
