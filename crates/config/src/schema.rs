@@ -3,6 +3,7 @@
 
 use crate::file::File;
 use crate::kind::Mode;
+use narthex_document::NAME_PATTERN;
 use schemars::{Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value as Json, json};
 
@@ -66,7 +67,7 @@ fn policy_schema(policy: PolicySchema) -> Json {
     if let Some(Json::Object(properties)) = schema.get_mut("properties") {
         properties.insert(
             "name".into(),
-            json!({ "description": "What `without` and replacement call it.", "$ref": "#/$defs/~Name" }),
+            json!({ "description": "What `without` and replacement call it.", "type": "string", "pattern": NAME_PATTERN }),
         );
         properties.insert("mode".into(), json!({ "$ref": "#/$defs/~Mode" }));
         properties.insert(
@@ -116,18 +117,14 @@ fn relocate(schema: &mut Json, lead: &str) {
         Json::Object(map) => {
             for (key, value) in map {
                 match value {
-                    Json::String(target) if key == "$ref" => match target.strip_prefix("#/$defs/") {
-                        Some("~Name") => {
-                            *target = "#/$defs/Name".into();
-                        }
-                        Some(own) => {
+                    Json::String(target) if key == "$ref" => {
+                        if let Some(own) = target.strip_prefix("#/$defs/") {
                             *target = match own.strip_prefix('~') {
                                 Some(shared) => format!("#/$defs/{shared}"),
                                 None => format!("#/$defs/{lead}{own}"),
                             };
                         }
-                        None => {}
-                    },
+                    }
                     value => relocate(value, lead),
                 }
             }

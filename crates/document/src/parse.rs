@@ -77,6 +77,29 @@ fn refuse_text(text: &str, source: SourceId) -> Option<Diagnostic> {
     )
 }
 
+/// A scalar of a readable document: its bytes and how it was written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Piece {
+    pub start: usize,
+    pub end: usize,
+    pub style: ScalarStyle,
+}
+
+/// Every scalar of a document in order, for the formatter; `None` when the text cannot be read.
+pub(crate) fn scalars(text: &str, source: SourceId) -> Option<Vec<Piece>> {
+    let offsets = Offsets::new(text, 0);
+    let mut pieces = Vec::new();
+    let mut parser = Parser::new_from_str(text);
+    while let Some(event) = parser.next_event() {
+        let (event, span) = event.ok()?;
+        if let Event::Scalar(_, style, ..) = event {
+            let span = offsets.span(source, span.start.index(), span.end.index());
+            pieces.push(Piece { start: span.start as usize, end: span.end as usize, style });
+        }
+    }
+    Some(pieces)
+}
+
 fn explain(text: &str, source: SourceId, offsets: &Offsets, error: &ScanError) -> Diagnostic {
     let at = offsets.byte(error.marker().index());
     traps::explain(text, source, at, error.info())
@@ -210,6 +233,7 @@ impl<'t> Builder<'t> {
     }
 
     fn close(&mut self, end: Span) -> Result<(), Stop> {
+        let end = self.trimmed(end, ScalarStyle::Plain);
         let flow_end = (end.end > end.start).then_some(end);
         let node = match self.stack.pop() {
             Some(Frame::List { start, items }) => {
