@@ -116,12 +116,11 @@ fn check_route<'f>(
         }
         To::Kind(_) => {}
     }
-    for fallback in route.fallback.iter().filter(|fallback| fallback.kind.value == "service") {
-        match fallback.text() {
-            Some(name) if file.services.get(&name).is_none() => {
-                problems.push(file.services.undefined("service", &name, name.span));
-            }
-            _ => {}
+    for service in route.fallback.iter().filter_map(|fallback| fallback.0.get("service")) {
+        if let Some(name) = service.as_text()
+            && file.services.get(name).is_none()
+        {
+            problems.push(file.services.undefined("service", name, service.span));
         }
     }
     check_policies(file, &route.policies, used, problems);
@@ -241,11 +240,9 @@ fn unused<'f>(file: &'f File, used: &Used<'f>, problems: &mut Vec<Diagnostic>) {
         for (_, route) in &gateway.routes {
             match &route.to.value {
                 To::Service(name) => drop(mentioned.insert(name.as_str())),
-                To::Kind(kind) => {
-                    mentions(&kind.settings, &mut mentioned);
-                }
+                To::Kind(kind) => mentions(&kind.0, &mut mentioned),
             }
-            route.fallback.iter().for_each(|kind| mentions(&kind.settings, &mut mentioned));
+            route.fallback.iter().for_each(|kind| mentions(&kind.0, &mut mentioned));
             inline_mentions(&route.policies, &mut mentioned);
         }
     }

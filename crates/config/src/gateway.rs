@@ -2,7 +2,7 @@
 
 use crate::kind::PolicyDef;
 use crate::matching::Match;
-use narthex_document::{Kind, Name, NameMap, Node, Spanned, Time, Value, read};
+use narthex_document::{Diagnostic, Kind, Name, NameMap, Node, Spanned, Time, Value, located, read};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de::Error};
 use std::borrow::Cow;
@@ -53,7 +53,7 @@ pub struct Route {
     pub over: Vec<Spanned<Name>>,
     /// What answers when the destination does not, tried in order: `stale: 10m`, `service: name`, `reply: { … }`.
     #[serde(default)]
-    pub fallback: Vec<Kind>,
+    pub fallback: Vec<Destination>,
     /// The time for the whole exchange up to the response's head; `whole` includes the body. Default: `15s`.
     #[serde(default)]
     pub deadline: Deadline,
@@ -83,8 +83,45 @@ pub enum PolicyRef {
 pub enum To {
     /// A service; path and query are kept.
     Service(Spanned<Name>),
-    /// A destination of that kind.
-    Kind(Kind),
+    /// A destination of another kind.
+    Kind(Destination),
+}
+
+/// A destination as written: a map in which one key is the kind and the others belong to it, such as
+/// `{ reply: { status: 200 } }` or `{ split: { a: 95, b: 5 }, sticky: caller.id }`. Which key is the kind only the registry
+/// knows; settings are read from the whole map, in which the kind is a key like the others.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Destination(pub Node);
+
+impl Destination {
+    /// The kind: the one key that is among `known`.
+    ///
+    /// # Errors
+    /// No key is a known kind, or two are.
+    pub fn kind(&self, known: &[&str]) -> Result<Kind, Box<Diagnostic>> {
+        Kind::choose(&self.0, known)
+    }
+}
+
+impl<'de> Deserialize<'de> for Destination {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let node = Node::deserialize(deserializer)?;
+        match node.entries() {
+            [] => {
+                Kind::from_node(&node).map(|_| Destination(node)).map_err(|problem| located(vec![*problem]))
+            }
+            _ => Ok(Destination(node)),
+        }
+    }
+}
+
+impl JsonSchema for Destination {
+    fn schema_name() -> Cow<'static, str> {
+        "Kind".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "object", "minProperties": 1 })
+    }
 }
 
 /// How long an exchange may take.
@@ -181,7 +218,7 @@ impl JsonSchema for To {
     }
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let name = generator.subschema_for::<Name>();
-        let kind = generator.subschema_for::<Kind>();
+        let kind = generator.subschema_for::<Destination>();
         json_schema!({ "description": "A service's name, or a map with one kind of destination.", "anyOf": [name, kind] })
     }
 }

@@ -18,7 +18,8 @@ pub struct PolicySchema {
     pub stages: Vec<String>,
 }
 
-/// The schema of a file. `destinations` are the kinds of `to:` and of `fallback:`.
+/// The schema of a file. `destinations` are the kinds of `to:` and of `fallback:`; the schema of each describes either the
+/// whole map (it then has the kind among its properties) or the value under the kind's key.
 pub fn schema(policies: Vec<PolicySchema>, destinations: Vec<(String, Schema)>) -> Json {
     let mut generator = SchemaGenerator::new(SchemaSettings::draft2020_12());
     let _ = generator.subschema_for::<Mode>();
@@ -29,8 +30,11 @@ pub fn schema(policies: Vec<PolicySchema>, destinations: Vec<(String, Schema)>) 
     };
     let kinds = policies.into_iter().map(|policy| (policy.name.clone(), policy_schema(policy))).collect();
     plug(&mut defs, "Policy", "policy", kinds);
-    let kinds = destinations.into_iter().map(|(name, schema)| (name, schema.to_value())).collect();
-    plug(&mut defs, "Kind", "destination", kinds);
+    let (whole, single): (Vec<_>, Vec<_>) = destinations
+        .into_iter()
+        .map(|(name, schema)| (name, schema.to_value()))
+        .partition(|(name, schema)| schema["properties"].get(name).is_some());
+    destinations_of(&mut defs, whole, single);
     root["$defs"] = Json::Object(defs);
     root["properties"]["include"] = json!({
         "description": "Files whose entries are added: paths relative to this file, `*` in the last part.",
@@ -86,21 +90,9 @@ fn policy_schema(policy: PolicySchema) -> Json {
 /// under a prefix, so that equal names of two kinds stay apart.
 fn plug(defs: &mut Map<String, Json>, name: &str, prefix: &str, kinds: Vec<(String, Json)>) {
     let mut properties = Map::new();
-    for (kind, mut schema) in kinds {
-        let own = schema.as_object_mut().and_then(|schema| {
-            schema.remove("$schema");
-            schema.remove("$defs")
-        });
-        let lead = format!("{prefix}.{kind}.");
-        relocate(&mut schema, &lead);
-        if let Some(Json::Object(own)) = own {
-            for (name, mut definition) in own {
-                relocate(&mut definition, &lead);
-                defs.insert(format!("{lead}{name}"), definition);
-            }
-        }
-        defs.insert(format!("{prefix}.{kind}"), schema);
-        properties.insert(kind.clone(), json!({ "$ref": format!("#/$defs/{prefix}.{kind}") }));
+    for (kind, schema) in kinds {
+        let reference = adopt(defs, prefix, &kind, schema);
+        properties.insert(kind, reference);
     }
     let closed = !properties.is_empty();
     let mut map =
@@ -109,6 +101,45 @@ fn plug(defs: &mut Map<String, Json>, name: &str, prefix: &str, kinds: Vec<(Stri
         map["additionalProperties"] = json!(false);
     }
     defs.insert(name.into(), map);
+}
+
+/// The definition of a destination: one of the whole maps, or a map with exactly one of the single kinds.
+fn destinations_of(defs: &mut Map<String, Json>, whole: Vec<(String, Json)>, single: Vec<(String, Json)>) {
+    if whole.is_empty() {
+        return plug(defs, "Kind", "destination", single);
+    }
+    let mut choices = Vec::new();
+    for (kind, mut schema) in whole {
+        let mut required = schema["required"].as_array().cloned().unwrap_or_default();
+        if !required.contains(&json!(kind)) {
+            required.push(json!(kind));
+            schema["required"] = Json::Array(required);
+        }
+        choices.push(adopt(defs, "destination", &kind, schema));
+    }
+    if !single.is_empty() {
+        plug(defs, "SingleKind", "destination", single);
+        choices.push(json!({ "$ref": "#/$defs/SingleKind" }));
+    }
+    defs.insert("Kind".into(), json!({ "anyOf": choices }));
+}
+
+/// Moves a schema and its own definitions into the file's; gives the reference to it.
+fn adopt(defs: &mut Map<String, Json>, prefix: &str, kind: &str, mut schema: Json) -> Json {
+    let own = schema.as_object_mut().and_then(|schema| {
+        schema.remove("$schema");
+        schema.remove("$defs")
+    });
+    let lead = format!("{prefix}.{kind}.");
+    relocate(&mut schema, &lead);
+    if let Some(Json::Object(own)) = own {
+        for (name, mut definition) in own {
+            relocate(&mut definition, &lead);
+            defs.insert(format!("{lead}{name}"), definition);
+        }
+    }
+    defs.insert(format!("{prefix}.{kind}"), schema);
+    json!({ "$ref": format!("#/$defs/{prefix}.{kind}") })
 }
 
 /// Puts a prefix on every reference to a definition; `~X` means the file's own `X`.

@@ -87,6 +87,14 @@ impl Fault {
         Kind::Wrong(wanted.into()).into()
     }
 
+    /// The key that is missing, if that is the problem.
+    pub fn missing(&self) -> Option<&'static str> {
+        match self.kind {
+            Kind::Missing(field) => Some(field),
+            _ => None,
+        }
+    }
+
     /// Locates the problem at a node, unless a deeper place is known.
     pub fn at(mut self, node: &Node) -> Self {
         if self.diagnostic.is_none() {

@@ -46,7 +46,6 @@ fn read<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
 fn every_problem_of_every_entry_is_told_in_one_go() {
     let text = "a: { adress: x, port: 70000 }\nb: { address: 1.10, on: yes, list: [1, 300, x] }\nc: { address: y, kind: { round: { radius: -1 } }, time: 5 }\nd: { address: {id}, kind: { round: {} } }\nE: { address: z, kind: sqare }\n";
     let wanted = "\
-t:1:1: error[missing_key]: `a` lacks the key `address`
 t:1:6: error[unknown_key]: `adress` is not a key here
 t:1:23: error[wrong_type]: a whole number from 0 to 65535 is wanted here, found the number 70000
 t:2:15: error[wrong_type]: text is wanted here, found the number 1.10
@@ -58,14 +57,14 @@ t:3:57: error[invalid_value]: the time `5` lacks a unit
 t:4:15: error[wrong_type]: text is wanted here, found a map
 t:4:29: error[missing_key]: `round` lacks the key `radius`
 t:5:1: error[invalid_value]: `E` is not a name
-t:5:24: error[unknown_value]: `sqare` is not known here
 ";
     let said = read::<NameMap<Server>>(text).unwrap_err();
     let heads: String =
         said.lines().filter(|line| line.starts_with("t:")).map(|line| format!("{line}\n")).collect();
     // The entry under the bad key `E` is skipped as a whole, so its own problem waits until the key is right.
-    let wanted = wanted.replace("t:5:24: error[unknown_value]: `sqare` is not known here\n", "");
     assert_eq!(heads, wanted, "{said}");
+    // A misspelt key explains a missing one; an unrelated problem does not.
+    assert!(read::<NameMap<Server>>("a: { port: x }\n").unwrap_err().contains("`a` lacks the key `address`"));
     for help in [
         "help: did you mean `address`? the keys are: address, port, time, on, kind, list, any",
         "help: quote it: \"1.10\"",
