@@ -6,7 +6,7 @@ use crate::listener::Listener;
 use crate::service::Service;
 use crate::test_case::Case;
 use crate::url::HostPort;
-use narthex_document::{ByteSize, Name, NameMap, Rate, Spanned, Table};
+use narthex_document::{ByteSize, NameMap, Rate, Spanned, Table};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -136,17 +136,5 @@ impl<'de> Deserialize<'de> for Workers {
                 "{other} workers are not possible\nhelp: write 1 to 1024, or leave the key out for one per CPU"
             ))),
         }
-    }
-}
-
-impl File {
-    /// Every policy list of the file with the name of its gateway.
-    pub fn gateway(&self, name: &str) -> Option<&Gateway> {
-        self.gateways.get(name)
-    }
-
-    /// The name of the policy at `name`, as written.
-    pub fn policy(&self, name: &Name) -> Option<&PolicyDef> {
-        self.policies.get(name.as_str())
     }
 }

@@ -14,7 +14,7 @@ pub const MAX_BYTES: usize = 16 * 1024 * 1024;
 pub const MAX_DEPTH: usize = 64;
 /// The most values that one document may hold.
 pub const MAX_NODES: usize = 500_000;
-/// After this many problems reading stops.
+/// After this many warnings no more are told; after this many errors, reading stops.
 const MAX_PROBLEMS: usize = 100;
 
 /// Reads one document. The tree is `None` when the text cannot be read as one (the problems then hold an error); with
@@ -45,8 +45,9 @@ pub fn parse(text: &str, source: SourceId) -> (Option<Node>, Vec<Diagnostic>) {
             sort(&mut builder.problems);
             return (None, builder.problems);
         }
-        if builder.problems.len() > MAX_PROBLEMS {
-            break;
+        if builder.errors() > MAX_PROBLEMS {
+            sort(&mut builder.problems);
+            return (None, builder.problems);
         }
     }
     if let Some(root) = builder.root.take() {
@@ -195,6 +196,15 @@ impl<'t> Builder<'t> {
         Ok(())
     }
 
+    fn errors(&self) -> usize {
+        // Warnings stop at the bound, so this counts only where there are errors.
+        if self.problems.len() <= MAX_PROBLEMS {
+            0
+        } else {
+            self.problems.iter().filter(|p| p.is_error()).count()
+        }
+    }
+
     fn refuse_extras(&mut self, anchor: usize, tag: bool, span: Span) {
         if anchor != 0 {
             let problem = Diagnostic::error("anchor", span, "anchors (`&name`) are not read");
@@ -264,7 +274,7 @@ impl<'t> Builder<'t> {
         {
             span = Span { start: key.span.end, end: key.span.end, ..key.span };
         }
-        if style == ScalarStyle::Plain {
+        if style == ScalarStyle::Plain && self.problems.len() < MAX_PROBLEMS {
             self.problems.extend(traps::comment_after(self.text, span, &value));
         }
         self.value(Node::new(span, value))

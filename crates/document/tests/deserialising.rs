@@ -124,7 +124,7 @@ fn secrets_are_read_as_what_is_wanted_and_never_shown() {
 }
 
 fn error<T: std::str::FromStr<Err = narthex_document::ScalarError> + std::fmt::Debug>(text: &str) -> String {
-    text.parse::<T>().unwrap_err().message
+    text.parse::<T>().expect_err("not a scalar").message
 }
 
 #[test]

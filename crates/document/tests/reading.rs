@@ -78,6 +78,18 @@ fn depth_and_number_of_nodes_are_bounded() {
 }
 
 #[test]
+fn many_problems_are_cut_and_many_warnings_cost_no_tree() {
+    let mut sources = Sources::new();
+    let text: String = (0..300).map(|n| format!("k{n}: a #b\n")).collect();
+    let id = sources.add("t", text.as_str());
+    let (node, problems) = parse(&text, id);
+    assert_eq!((node.unwrap().entries().len(), problems.len()), (300, 100));
+    let text = "a: 1\n".repeat(1000);
+    let (node, problems) = parse(&text, id);
+    assert!(node.is_none() && problems.len() < 200);
+}
+
+#[test]
 fn all_duplicates_are_told_at_once() {
     assert_eq!(problems("a: 1\na: 2\nb: {c: 1, c: 2}\n").matches("error[duplicate_key]").count(), 2);
 }
