@@ -125,7 +125,17 @@ fn check_route<'f>(
     }
     check_policies(file, &route.policies, used, problems);
     for name in &route.without {
-        check_without(gateway, name, problems);
+        check_without(file, gateway, name, problems);
+    }
+    for policy in &route.policies {
+        let outer = gateway.policies.iter().find(|outer| outer.name() == policy.name());
+        if let Some(outer) = outer.filter(|outer| is_locked(file, outer)) {
+            let message =
+                format!("the policy `{}` is locked by the gateway and cannot be replaced", policy.name());
+            let problem =
+                Diagnostic::error("locked", policy.span, message).with_label(outer.span, "locked here");
+            problems.push(problem.with_help("give this one a `name:` of its own, so that both apply"));
+        }
     }
     for name in &route.over {
         if gateway.routes.get(name).is_none() {
@@ -147,7 +157,15 @@ fn check_route<'f>(
     }
 }
 
-fn check_without(gateway: &Gateway, name: &Spanned<Name>, problems: &mut Vec<Diagnostic>) {
+/// Whether inner lists may neither remove nor replace a policy.
+fn is_locked(file: &File, policy: &PolicyRef) -> bool {
+    match policy {
+        PolicyRef::Name(name) => file.policies.get(name).is_some_and(|policy| policy.locked),
+        PolicyRef::Inline(policy) => policy.locked,
+    }
+}
+
+fn check_without(file: &File, gateway: &Gateway, name: &Spanned<Name>, problems: &mut Vec<Diagnostic>) {
     match gateway.policies.iter().find(|policy| policy.name() == name.as_str()) {
         None => {
             let names = gateway.policies.iter().map(|policy| policy.name());
@@ -155,16 +173,12 @@ fn check_without(gateway: &Gateway, name: &Spanned<Name>, problems: &mut Vec<Dia
             let help = narthex_document::suggestion(name, names);
             problems.push(Diagnostic::error("undefined", name.span, message).with_help(help));
         }
-        Some(policy) => {
-            if let PolicyRef::Inline(inline) = &policy.value
-                && inline.locked
-            {
-                let message = format!("the policy `{name}` is locked by the gateway");
-                problems.push(
-                    Diagnostic::error("locked", name.span, message).with_label(policy.span, "locked here"),
-                );
-            }
+        Some(policy) if is_locked(file, policy) => {
+            let message = format!("the policy `{name}` is locked by the gateway and cannot be removed");
+            problems
+                .push(Diagnostic::error("locked", name.span, message).with_label(policy.span, "locked here"));
         }
+        Some(_) => {}
     }
 }
 

@@ -190,8 +190,18 @@ fn references_within_the_file_are_checked() {
         assert_eq!(codes(&loaded), [code], "{to}: {}", loaded.render(false));
     }
     let locked = SMALL.replace("routes:", "policies: [ jwt: { locked: true } ]\n    routes:");
-    let loaded = one(&locked.replace("to: users", "to: users, without: [jwt]"));
-    assert_eq!(codes(&loaded), ["locked"], "{}", loaded.render(false));
+    let named = SMALL
+        .replace("routes:", "policies: [ who ]\n    routes:")
+        .replace("gateways:", "policies: { who: { jwt: { locked: true } } }\ngateways:");
+    for (text, inner) in [
+        (&locked, "without: [jwt]"),
+        (&locked, "policies: [ jwt: {} ]"),
+        (&named, "without: [who]"),
+        (&named, "policies: [ jwt: { name: who } ]"),
+    ] {
+        let loaded = one(&text.replace("to: users", &format!("to: users, {inner}")));
+        assert_eq!(codes(&loaded), ["locked"], "{inner}: {}", loaded.render(false));
+    }
 }
 
 #[test]
