@@ -1,7 +1,7 @@
 //! A serde deserialiser over the tree. Every problem carries the place at fault, and one pass follows another with the
 //! faulty entries skipped, so that all problems are told at once. Unknown keys of a struct are always errors.
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, nearest};
 use crate::fault::{Fault, address, unknown_key};
 use crate::node::{Key, Node, Origin, Value, is_number};
 use crate::spanned;
@@ -24,10 +24,11 @@ pub fn from_node<T: DeserializeOwned>(node: &Node, problems: &mut Vec<Diagnostic
             Ok(value) => break Some(value),
             Err(fault) => {
                 let fault = fault.at(node);
-                let consequence = cx.has_skipped_child(node, fault.node);
+                let consequence = cx.is_consequence(node, &fault);
                 if let (Some(diagnostic), false) = (fault.diagnostic, consequence) {
                     cx.problems.borrow_mut().push(*diagnostic);
-                    found += 1;
+                    found += 1 + fault.more.len();
+                    cx.problems.borrow_mut().extend(fault.more);
                 }
                 match fault.skip {
                     Some(entry) if found < MAX_PROBLEMS && cx.skipped.borrow_mut().insert(entry) => {}
@@ -54,20 +55,23 @@ impl Cx {
         self.skipped.borrow().contains(&address(node))
     }
 
-    /// Whether the node with that address, somewhere below `root`, lost a child to an earlier problem.
-    fn has_skipped_child(&self, root: &Node, wanted: usize) -> bool {
-        let children: Box<dyn Iterator<Item = &Node>> = match &root.value {
-            Value::List(items) => Box::new(items.iter()),
-            Value::Map(entries) => Box::new(entries.iter().map(|(_, node)| node)),
-            _ => return false,
-        };
+    /// Whether a problem only follows from entries that were skipped: the node it lies in, somewhere below `root`, lost
+    /// a child; a missing key is one only if that very key, or a misspelling of it, was skipped.
+    fn is_consequence(&self, root: &Node, fault: &Fault) -> bool {
         if self.skipped.borrow().is_empty() {
             return false;
         }
-        let here = address(root) == wanted;
-        children
-            .into_iter()
-            .any(|child| if here { self.skips(child) } else { self.has_skipped_child(child, wanted) })
+        let here = address(root) == fault.node;
+        match &root.value {
+            Value::List(items) if here => items.iter().any(|item| self.skips(item)),
+            Value::List(items) => items.iter().any(|item| self.is_consequence(item, fault)),
+            Value::Map(entries) if here => entries.iter().any(|(key, node)| {
+                let same = |field| nearest(&key.text, [field]).is_some();
+                self.skips(node) && fault.missing().is_none_or(same)
+            }),
+            Value::Map(entries) => entries.iter().any(|(_, node)| self.is_consequence(node, fault)),
+            _ => false,
+        }
     }
 }
 

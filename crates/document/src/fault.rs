@@ -15,6 +15,8 @@ pub(crate) struct Fault {
     pub diagnostic: Option<Box<Diagnostic>>,
     /// Address of the node that the problem lies in; a problem of a node with skipped children is a consequence.
     pub node: usize,
+    /// Further problems, complete with their places, that came with it.
+    pub more: Vec<Diagnostic>,
     /// Address of the innermost entry that can be skipped so that a next pass gets further.
     pub skip: Option<usize>,
 }
@@ -30,7 +32,7 @@ enum Kind {
 
 impl From<Kind> for Fault {
     fn from(kind: Kind) -> Self {
-        Fault { kind, diagnostic: None, node: 0, skip: None }
+        Fault { kind, diagnostic: None, node: 0, more: Vec::new(), skip: None }
     }
 }
 
@@ -47,7 +49,11 @@ impl std::error::Error for Fault {}
 
 impl Error for Fault {
     fn custom<T: fmt::Display>(msg: T) -> Self {
-        Kind::Custom(msg.to_string()).into()
+        let mut fault = Fault::from(Kind::Custom(msg.to_string()));
+        let mut pending = crate::spanned::take_problems().into_iter();
+        fault.diagnostic = pending.next().map(Box::new);
+        fault.more = pending.collect();
+        fault
     }
 
     fn invalid_type(_: Unexpected<'_>, wanted: &dyn Expected) -> Self {
@@ -79,6 +85,14 @@ impl Fault {
     /// A wrong type: `wanted` in words.
     pub fn wrong(wanted: impl Into<String>) -> Self {
         Kind::Wrong(wanted.into()).into()
+    }
+
+    /// The key that is missing, if that is the problem.
+    pub fn missing(&self) -> Option<&'static str> {
+        match self.kind {
+            Kind::Missing(field) => Some(field),
+            _ => None,
+        }
     }
 
     /// Locates the problem at a node, unless a deeper place is known.

@@ -14,7 +14,7 @@ pub const MAX_BYTES: usize = 16 * 1024 * 1024;
 pub const MAX_DEPTH: usize = 64;
 /// The most values that one document may hold.
 pub const MAX_NODES: usize = 500_000;
-/// After this many problems reading stops.
+/// After this many warnings no more are told; after this many errors, reading stops.
 const MAX_PROBLEMS: usize = 100;
 
 /// Reads one document. The tree is `None` when the text cannot be read as one (the problems then hold an error); with
@@ -45,8 +45,9 @@ pub fn parse(text: &str, source: SourceId) -> (Option<Node>, Vec<Diagnostic>) {
             sort(&mut builder.problems);
             return (None, builder.problems);
         }
-        if builder.problems.len() > MAX_PROBLEMS {
-            break;
+        if builder.errors() > MAX_PROBLEMS {
+            sort(&mut builder.problems);
+            return (None, builder.problems);
         }
     }
     if let Some(root) = builder.root.take() {
@@ -75,6 +76,29 @@ fn refuse_text(text: &str, source: SourceId) -> Option<Diagnostic> {
         Diagnostic::error("control_character", at, message)
             .with_help("write it as an escape in double quotes"),
     )
+}
+
+/// A scalar of a readable document: its bytes and how it was written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Piece {
+    pub start: usize,
+    pub end: usize,
+    pub style: ScalarStyle,
+}
+
+/// Every scalar of a document in order, for the formatter; `None` when the text cannot be read.
+pub(crate) fn scalars(text: &str, source: SourceId) -> Option<Vec<Piece>> {
+    let offsets = Offsets::new(text, 0);
+    let mut pieces = Vec::new();
+    let mut parser = Parser::new_from_str(text);
+    while let Some(event) = parser.next_event() {
+        let (event, span) = event.ok()?;
+        if let Event::Scalar(_, style, ..) = event {
+            let span = offsets.span(source, span.start.index(), span.end.index());
+            pieces.push(Piece { start: span.start as usize, end: span.end as usize, style });
+        }
+    }
+    Some(pieces)
 }
 
 fn explain(text: &str, source: SourceId, offsets: &Offsets, error: &ScanError) -> Diagnostic {
@@ -172,6 +196,15 @@ impl<'t> Builder<'t> {
         Ok(())
     }
 
+    fn errors(&self) -> usize {
+        // Warnings stop at the bound, so this counts only where there are errors.
+        if self.problems.len() <= MAX_PROBLEMS {
+            0
+        } else {
+            self.problems.iter().filter(|p| p.is_error()).count()
+        }
+    }
+
     fn refuse_extras(&mut self, anchor: usize, tag: bool, span: Span) {
         if anchor != 0 {
             let problem = Diagnostic::error("anchor", span, "anchors (`&name`) are not read");
@@ -210,6 +243,7 @@ impl<'t> Builder<'t> {
     }
 
     fn close(&mut self, end: Span) -> Result<(), Stop> {
+        let end = self.trimmed(end, ScalarStyle::Plain);
         let flow_end = (end.end > end.start).then_some(end);
         let node = match self.stack.pop() {
             Some(Frame::List { start, items }) => {
@@ -240,7 +274,7 @@ impl<'t> Builder<'t> {
         {
             span = Span { start: key.span.end, end: key.span.end, ..key.span };
         }
-        if style == ScalarStyle::Plain {
+        if style == ScalarStyle::Plain && self.problems.len() < MAX_PROBLEMS {
             self.problems.extend(traps::comment_after(self.text, span, &value));
         }
         self.value(Node::new(span, value))

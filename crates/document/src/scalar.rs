@@ -231,14 +231,11 @@ impl FromStr for Percent {
         if !digits(whole) || !digits(decimals) || decimals.len() > 2 {
             return Err(wrong());
         }
-        let whole = whole.parse::<u16>().map_err(|_| wrong())?;
+        let whole = whole.parse::<u16>().map_err(|_| wrong())?.min(101);
         let scale = if decimals.len() == 1 { 10 } else { 1 };
-        let hundredths =
-            whole * 100 * u16::from(whole <= 100) + decimals.parse::<u16>().map_err(|_| wrong())? * scale;
-        match Percent::from_hundredths(hundredths) {
-            Some(percent) if whole <= 100 => Ok(percent),
-            _ => Err(ScalarError::new(format!("`{text}` is more than 100%"), PERCENT_HELP)),
-        }
+        let hundredths = whole * 100 + decimals.parse::<u16>().map_err(|_| wrong())? * scale;
+        let much = || ScalarError::new(format!("`{text}` is more than 100%"), PERCENT_HELP);
+        Percent::from_hundredths(hundredths).ok_or_else(much)
     }
 }
 

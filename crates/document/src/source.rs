@@ -81,7 +81,11 @@ impl Source {
     pub fn line(&self, line: usize) -> &str {
         let Some(start) = line.checked_sub(1).and_then(|at| self.line_starts.get(at)) else { return "" };
         let end = self.line_starts.get(line).map_or(self.text.len(), |end| *end as usize);
-        self.text.get(*start as usize..end).unwrap_or("").trim_end_matches(['\n', '\r'])
+        self.text
+            .get(*start as usize..end)
+            .unwrap_or("")
+            .trim_end_matches(['\n', '\r'])
+            .trim_start_matches('\u{feff}')
     }
 
     /// The position of a byte offset; offsets past the end are the end.
@@ -92,7 +96,8 @@ impl Source {
         while !self.text.is_char_boundary(end) {
             end -= 1;
         }
-        let column = self.text.get(start..end).map_or(0, |before| before.chars().count());
+        let before = self.text.get(start..end).unwrap_or("");
+        let column = before.chars().filter(|c| *c != '\u{feff}').count();
         Position { line: at, column: column + 1 }
     }
 }

@@ -1,6 +1,7 @@
 //! `Spanned<T>` and `Node` as field types: how the deserialiser hands a place, or the tree itself, to a serde visitor.
 //! The hand-over is a thread-local offer that the visitor takes at once; other deserialisers give no offer.
 
+use crate::diagnostic::Diagnostic;
 use crate::node::{Node, Value};
 use crate::source::Span;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
@@ -14,6 +15,7 @@ pub(crate) const NODE: &str = "$narthex::Node";
 
 thread_local! {
     static SPAN: RefCell<Option<Span>> = const { RefCell::new(None) };
+    static PROBLEMS: RefCell<Vec<Diagnostic>> = const { RefCell::new(Vec::new()) };
     static TREE: RefCell<Option<Node>> = const { RefCell::new(None) };
 }
 
@@ -23,6 +25,29 @@ pub(crate) fn offer_span(span: Span) {
 
 pub(crate) fn offer_node(node: &Node) {
     TREE.with(|slot| *slot.borrow_mut() = Some(node.clone()));
+}
+
+pub(crate) fn take_problems() -> Vec<Diagnostic> {
+    PROBLEMS.with(|slot| std::mem::take(&mut *slot.borrow_mut()))
+}
+
+/// For `Deserialize` impls that read a [`Node`] first: problems that know their own places, as serde's error. At least
+/// one problem must be given.
+pub fn located<E: Error>(problems: Vec<Diagnostic>) -> E {
+    let message = problems.first().map(|problem| problem.message.clone()).unwrap_or_default();
+    PROBLEMS.with(|slot| *slot.borrow_mut() = problems);
+    let error = E::custom(message);
+    PROBLEMS.with(|slot| slot.borrow_mut().clear());
+    error
+}
+
+/// Reads a `T` from a node inside a `Deserialize` impl that looked at the node to choose `T`.
+///
+/// # Errors
+/// All problems, each with its own place.
+pub fn read<T: serde::de::DeserializeOwned, E: Error>(node: &Node) -> Result<T, E> {
+    let mut problems = Vec::new();
+    crate::de::from_node(node, &mut problems).ok_or_else(|| located(problems))
 }
 
 /// A value with its place. Works for map keys too. Equality and order look at the value alone.

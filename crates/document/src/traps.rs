@@ -98,17 +98,17 @@ pub(crate) fn alias(text: &str, source: SourceId, at: u32) -> Diagnostic {
 
 /// ` #word` behind a plain value: YAML reads a comment, the author may have meant text.
 pub(crate) fn comment_after(text: &str, span: Span, value: &Value) -> Option<Diagnostic> {
+    // Looks only at what follows directly: this runs for every plain scalar, and a line may be the whole document.
     let rest = text.get(span.end as usize..)?;
-    let line = rest.lines().next()?;
-    let white = leading_white(line.strip_prefix(':').unwrap_or(line));
-    let line_rest = line.strip_prefix(':').unwrap_or(line);
-    let comment = line_rest[white..].strip_prefix('#')?;
-    if white == 0 || comment.is_empty() || comment.starts_with([' ', '\t', '#', '!']) {
+    let after = rest.strip_prefix(':').unwrap_or(rest);
+    let white = leading_white(after);
+    let comment = after[white..].strip_prefix('#')?;
+    if white == 0 || comment.is_empty() || comment.starts_with([' ', '\t', '\r', '\n', '#', '!']) {
         return None;
     }
-    let from = span.end as usize + (line.len() - line_rest.len()) + white;
-    let at = Span { start: from as u32, end: (span.end as usize + line.trim_end().len()) as u32, ..span };
-    let hash = line_rest[white..].trim_end();
+    let hash = after[white..].lines().next().unwrap_or("").trim_end();
+    let from = span.end + (rest.len() - after.len() + white) as u32;
+    let at = Span { start: from, end: from + hash.len() as u32, ..span };
     if *value == Value::Null {
         let problem =
             Diagnostic::error("truncated", at, "everything from ` #` on is a comment, so the value is empty");

@@ -1,0 +1,97 @@
+//! Every bound of the gateway: name, default, what it holds, in one table from which structs, defaults and documentation
+//! come. A bound that is not here does not exist.
+
+use narthex_document::{ByteSize, Time};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// One bound, for documentation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BoundsRow {
+    /// Where it is written: `listeners.*.bounds` or `services.*.bounds`.
+    pub scope: &'static str,
+    /// The key.
+    pub name: &'static str,
+    /// The default as one would write it.
+    pub default: String,
+    /// What it bounds and what happens beyond.
+    pub meaning: &'static str,
+}
+
+macro_rules! bounds {
+    ($(#[$doc:meta])* $name:ident, $scope:literal { $($field:ident: $kind:ty = $default:expr, $meaning:literal;)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct $name {
+            $(#[doc = $meaning] pub $field: $kind,)*
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                $name { $($field: $default,)* }
+            }
+        }
+
+        impl $name {
+            /// The rows of the table of bounds.
+            pub fn rows() -> Vec<BoundsRow> {
+                vec![$(BoundsRow {
+                    scope: $scope,
+                    name: stringify!($field),
+                    default: ($default as $kind).to_string(),
+                    meaning: $meaning.trim_ascii(),
+                },)*]
+            }
+        }
+    };
+}
+
+bounds! {
+    /// What clients of a listener may cost.
+    Bounds, "listeners.*.bounds" {
+        connections: u32 = 20_000, " Open connections of the listener; beyond, new ones are closed at once.";
+        header_bytes: ByteSize = ByteSize::kib(60), " Bytes of a request's header block; beyond, 431.";
+        header_fields: u32 = 100, " Fields of a request's header block; beyond, 431.";
+        uri_bytes: ByteSize = ByteSize::kib(16), " Bytes of a request's target; beyond, 414.";
+        trailer_bytes: ByteSize = ByteSize::kib(8), " Bytes of a request's trailers; beyond, 400.";
+        chunk_extension_bytes: ByteSize = ByteSize::kib(4), " Bytes of all chunk extensions of one body; beyond, 400.";
+        body_bytes: ByteSize = ByteSize(i64::MAX as u64), " Bytes of a request's body that is streamed, counted while it passes; beyond, 413. Default: no bound.";
+        buffered_body_bytes: ByteSize = ByteSize::mib(1), " Bytes of a body that a policy needs whole; beyond, 413.";
+        drain_bytes: ByteSize = ByteSize::kib(256), " Bytes of an unread body that are read and dropped to keep the connection.";
+        decompressed_bytes: ByteSize = ByteSize::mib(16), " Bytes of a body after decompression.";
+        json_depth: u32 = 64, " How deep JSON may nest that the gateway reads.";
+        header_time: Time = Time::from_secs(10), " Time for a whole header block, from its first byte; beyond, 408.";
+        idle_time: Time = Time::from_secs(60), " Time that a connection may be idle between two requests.";
+        body_idle_time: Time = Time::from_secs(60), " Time between two reads of a request's body; beyond, 408.";
+        write_time: Time = Time::from_secs(60), " Time that a client may take nothing of a response; beyond, the connection is reset.";
+        tls_time: Time = Time::from_secs(5), " Time for a TLS handshake.";
+        requests_per_connection: u32 = 100_000, " Requests on one connection, which is then closed in good order.";
+        streams: u32 = 100, " Concurrent HTTP/2 streams of one connection (SETTINGS_MAX_CONCURRENT_STREAMS).";
+        reset_streams: u32 = 50, " HTTP/2 streams reset by the client and not yet forgotten; beyond, the connection is closed (rapid reset).";
+        stream_window: ByteSize = ByteSize::kib(256), " Bytes in flight on one HTTP/2 stream.";
+        connection_window: ByteSize = ByteSize::mib(1), " Bytes in flight on one HTTP/2 connection.";
+        drain_time: Time = Time::from_secs(60), " Time that open exchanges get when the listener goes away.";
+    }
+}
+
+bounds! {
+    /// What answers of a service may cost.
+    ServiceBounds, "services.*.bounds" {
+        header_bytes: ByteSize = ByteSize::kib(60), " Bytes of a response's header block; beyond, 502.";
+        header_fields: u32 = 200, " Fields of a response's header block; beyond, 502.";
+        interim_responses: u32 = 16, " Responses of 1xx before the final one; beyond, 502.";
+        buffered_body_bytes: ByteSize = ByteSize::mib(8), " Bytes of an answer that is needed whole; beyond, 502.";
+        pending: u32 = 1_024, " Requests that wait for a connection or a permit; beyond, 503.";
+        idle_connections: u32 = 128, " Idle connections that one worker keeps to one instance.";
+        idle_time: Time = Time::from_secs(55), " Time that an idle connection is kept.";
+        streams: u32 = 100, " Concurrent HTTP/2 streams on one connection to the service.";
+    }
+}
+
+/// The table of all bounds.
+pub fn table() -> Vec<BoundsRow> {
+    let mut rows = Bounds::rows();
+    rows.extend(ServiceBounds::rows());
+    rows
+}

@@ -1,0 +1,40 @@
+//! What a user may write: text -> tree -> `File`, with includes, overlays, `{ env: }`, `{ file: }`, and every check that
+//! needs no registry. Names of policies and destinations stay `(kind, Node)`. No async, no sockets; files and the
+//! environment are read through what the caller hands in.
+
+mod bounds;
+mod check;
+mod file;
+mod gateway;
+mod kind;
+mod listener;
+mod load;
+mod matching;
+mod merge;
+mod resolve;
+mod schema;
+mod service;
+mod show;
+mod test_case;
+mod url;
+
+pub use bounds::{Bounds, BoundsRow, ServiceBounds, table as bounds_table};
+pub use check::check;
+pub use file::{AccessLog, Admin, File, LogFormat, Version, Workers};
+pub use gateway::{
+    Deadline, DeadlineScope, Destination, EncodedSlashes, Gateway, HostPattern, PolicyRef, Route,
+    RouteTimeouts, To,
+};
+pub use kind::{Mode, PolicyDef, no_settings};
+pub use listener::{Certificate, HttpVersion, Listener, TrustedProxy};
+pub use load::{LoadOptions, Loaded, load, load_text};
+pub use matching::{ClientKind, Match, MatchMap, Method, Methods, OneOrMany, Predicate};
+pub use narthex_document::Kind;
+pub use schema::{PolicySchema, schema};
+pub use service::{Balance, Dns, Health, HostRule, Instance, Protocol, Service, ServiceTimeouts};
+pub use show::show;
+pub use test_case::{CallerStub, Case, Expect, Stub};
+pub use url::{HostPort, Scheme, ServiceUrl};
+
+#[cfg(test)]
+mod tests;

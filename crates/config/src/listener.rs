@@ -1,0 +1,101 @@
+//! Listeners: addresses, TLS, protocols, who is trusted in front of them.
+
+use crate::bounds::Bounds;
+use crate::url::HostPort;
+use narthex_document::Spanned;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, de::Error};
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+/// An address that clients connect to.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// Where: `:443` or an IP address and a port.
+    pub address: Spanned<HostPort>,
+    /// Certificates, chosen by the name that the client asks for (SNI). Default: none, plain TCP.
+    #[serde(default)]
+    pub certificates: Vec<Spanned<Certificate>>,
+    /// Which protocols are spoken. Default: `[http1, http2]`.
+    #[serde(default = "both")]
+    pub http: Vec<Spanned<HttpVersion>>,
+    /// How many proxies stand in front: so many entries from the right of `X-Forwarded-For` are believed. Default: 0.
+    #[serde(default)]
+    pub trusted_hops: u8,
+    /// Addresses or networks whose `X-Forwarded-*` and `Forwarded` are believed, such as `10.0.0.0/8`. Default: none.
+    #[serde(default)]
+    pub trusted_proxies: Vec<Spanned<TrustedProxy>>,
+    /// Whether a client that has closed its sending side still gets its answer. Default: false, it aborts.
+    #[serde(default)]
+    pub half_close: bool,
+    /// What clients may cost.
+    #[serde(default)]
+    pub bounds: Bounds,
+}
+
+/// A certificate with its key.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// The path of a PEM file with the chain, relative to the configuration.
+    pub cert: Spanned<String>,
+    /// The private key in PEM, usually `{ file: shop.key }`.
+    pub key: Spanned<String>,
+}
+
+/// A protocol of a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HttpVersion {
+    /// HTTP/1.0 and HTTP/1.1.
+    Http1,
+    /// HTTP/2: by ALPN on TLS, with prior knowledge on plain TCP.
+    Http2,
+}
+
+/// An IP network, such as `10.0.0.0/8` or `192.0.2.7`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TrustedProxy {
+    /// The network's address.
+    pub ip: IpAddr,
+    /// How many leading bits count: up to 32 or 128.
+    pub bits: u8,
+}
+
+fn both() -> Vec<Spanned<HttpVersion>> {
+    let no_place = narthex_document::Span::NONE;
+    vec![Spanned::new(HttpVersion::Http1, no_place), Spanned::new(HttpVersion::Http2, no_place)]
+}
+
+impl<'de> Deserialize<'de> for TrustedProxy {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let wrong = || {
+            D::Error::custom(format_args!(
+                "`{text}` is not an IP address or network\nhelp: write it as in 10.0.0.0/8, 192.0.2.7 or fd00::/8"
+            ))
+        };
+        let (ip, bits) = match text.split_once('/') {
+            Some((ip, bits)) => (ip, Some(bits.parse::<u8>().map_err(|_| wrong())?)),
+            None => (text.as_str(), None),
+        };
+        let ip: IpAddr = ip.parse().map_err(|_| wrong())?;
+        let most = if ip.is_ipv4() { 32 } else { 128 };
+        let bits = bits.unwrap_or(most);
+        if bits > most { Err(wrong()) } else { Ok(TrustedProxy { ip, bits }) }
+    }
+}
+
+impl JsonSchema for TrustedProxy {
+    fn schema_name() -> Cow<'static, str> {
+        "Network".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "An IP address or network: 10.0.0.0/8, 192.0.2.7, fd00::/8.",
+            "pattern": "^[0-9a-fA-F:.]+(/[0-9]{1,3})?$"
+        })
+    }
+}
