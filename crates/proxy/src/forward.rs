@@ -120,7 +120,7 @@ async fn attempt(
     let call = match calling.reuse(line.worker, &run.exchange.request) {
         Ok(call) => call,
         Err(calling) => {
-            let due = line.due(service.settings.times.connect);
+            let due = line.due(route.service_times.over(&service.settings.times).connect);
             let worker = line.worker;
             match line.wait_for(due, calling.connect(worker, &run.exchange.request)).await {
                 Ok(Ok(call)) => call,
@@ -152,7 +152,8 @@ async fn converse(
     route: &Route,
     mut call: Call,
 ) -> Result<Result<Attempt, Failure>, Interrupt> {
-    let times = &service.settings.times;
+    let times = &route.service_times.over(&service.settings.times);
+    let mut interim = 0;
     let deadline = route.times.deadline.as_nanos() as u64;
     let mut broken: Option<Broken> = None;
     let mut moved = (0, line.worker.now());
@@ -184,6 +185,10 @@ async fn converse(
         run.exchange.bytes_in = run.exchange.bytes_in.max(run.upload.carried);
         match turn {
             Ok(Turn::Head(Ok(()))) if run.response.is_interim() => {
+                interim += 1;
+                if interim > service.settings.max_interim {
+                    return Ok(Err(Failure::new(core::SERVICE_PROTOCOL, "too many interim responses")));
+                }
                 if let Err(failure) = relay_interim(run, line).await? {
                     return Ok(Err(failure));
                 }
@@ -205,7 +210,7 @@ async fn converse(
                 return client_fault(fault).map(|reply| Ok(Attempt::Refused(reply)));
             }
             // The instance takes no more: it may have answered already.
-            Ok(Turn::Upload(error @ Broken::Sink(_))) => broken = Some(error),
+            Ok(Turn::Upload(error @ Broken::Sink)) => broken = Some(error),
             Err(Interrupt::ClientGone) => return Err(Interrupt::ClientGone),
             Err(Interrupt::TimedOut) if run.upload.is_done() || broken.is_some() => {
                 let is_deadline = route.times.deadline < times.first_byte;

@@ -52,6 +52,11 @@ async fn pass_chain(run: &mut Run, line: &mut Line<'_>) -> Result<Option<Reply>,
     if let Some(reply) = line.wait_for(due, hooks).await? {
         return Ok(Some(reply));
     }
+    let bound = line.plan.bounds.body_bytes;
+    if matches!(run.exchange.request.framing, Framing::Length(length) if length > bound) {
+        return Ok(Some(core::BODY_TOO_LARGE.into()));
+    }
+    run.upload.bound = Some(bound);
     if has_body && route.chain.has(Hooks::REQUEST_BODY) {
         let body = match read_whole(run, line, route.buffered_body).await? {
             Ok(body) => body,

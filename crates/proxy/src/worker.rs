@@ -405,11 +405,16 @@ impl Fleet {
         }
     }
 
-    /// Ends the workers, whatever they have in hand.
-    pub async fn stop(self) {
+    /// Tells the workers to end.
+    pub async fn halt(&self) {
         for sender in &self.senders {
             let _ = sender.send(Command::Stop).await;
         }
+    }
+
+    /// Ends the workers, whatever they have in hand.
+    pub async fn stop(self) {
+        self.halt().await;
         for thread in self.threads {
             let _ = thread.join();
         }

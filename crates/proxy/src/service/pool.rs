@@ -10,9 +10,6 @@ use narthex_net::{H1Client, H2Client};
 
 use super::{Instance, Place, Service};
 
-/// Idle connections that a worker keeps for one instance.
-const IDLE: usize = 512;
-
 /// A kept HTTP/1.1 connection.
 struct Idle {
     client: H1Client,
@@ -66,7 +63,7 @@ impl Pools {
             return;
         }
         let pool = self.of(service, instance);
-        if pool.idle.len() < IDLE {
+        if pool.idle.len() < service.settings.idle_connections {
             pool.idle.push(Idle { client, place, since: now });
         }
     }
