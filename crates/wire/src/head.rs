@@ -6,6 +6,7 @@ use std::fmt;
 use crate::chars;
 use crate::error::InvalidValue;
 use crate::name::{Known, Name};
+use crate::scan;
 
 /// In an entry: not a known name.
 const UNKNOWN: u8 = u8::MAX;
@@ -39,10 +40,20 @@ struct Entry {
     value: Span,
     name_len: u16,
     known: u8,
-    alive: bool,
+    flags: u8,
 }
 
+/// In [`Entry::flags`]: not removed.
+const ALIVE: u8 = 1;
+/// In [`Entry::flags`]: the arena has `: ` between name and value and CRLF behind the value.
+const PLAIN: u8 = 2;
+
 impl Entry {
+    #[inline]
+    fn alive(self) -> bool {
+        self.flags & ALIVE != 0
+    }
+
     #[inline]
     fn name(self) -> Span {
         Span { start: self.name_start, len: u32::from(self.name_len) }
@@ -113,7 +124,7 @@ impl Head {
 
     /// The fields in wire order; appended ones come last.
     pub fn iter(&self) -> impl Iterator<Item = Field<'_>> {
-        self.entries.iter().filter(|e| e.alive).map(|e| Field {
+        self.entries.iter().filter(|e| e.alive()).map(|e| Field {
             name: e.name().of(&self.arena),
             known: e.known(),
             value: e.value.of(&self.arena),
@@ -137,7 +148,7 @@ impl Head {
     /// The first value of a known name.
     #[inline]
     pub fn get_known(&self, known: Known) -> Option<&[u8]> {
-        let entry = self.entries.iter().find(|e| e.known == known as u8 && e.alive)?;
+        let entry = self.entries.iter().find(|e| e.known == known as u8 && e.alive())?;
         Some(entry.value.of(&self.arena))
     }
 
@@ -145,7 +156,7 @@ impl Head {
     pub fn all_known(&self, known: Known) -> impl Iterator<Item = &[u8]> {
         self.entries
             .iter()
-            .filter(move |e| e.known == known as u8 && e.alive)
+            .filter(move |e| e.known == known as u8 && e.alive())
             .map(|e| e.value.of(&self.arena))
     }
 
@@ -217,7 +228,7 @@ impl Head {
     pub fn rollback(&mut self, mark: Mark) {
         for &index in self.removals.get(mark.removals..).unwrap_or_default() {
             if let Some(entry) = self.entries.get_mut(index as usize) {
-                entry.alive = true;
+                entry.flags |= ALIVE;
             }
         }
         self.removals.truncate(mark.removals);
@@ -227,7 +238,7 @@ impl Head {
 
     fn matching<'a>(&'a self, known: Option<Known>, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         let number = known.map_or(UNKNOWN, |k| k as u8);
-        self.entries.iter().filter(move |e| e.known == number && e.alive).filter_map(move |e| {
+        self.entries.iter().filter(move |e| e.known == number && e.alive()).filter_map(move |e| {
             let same = known.is_some() || e.name().of(&self.arena).eq_ignore_ascii_case(name.as_bytes());
             same.then(|| e.value.of(&self.arena))
         })
@@ -235,7 +246,7 @@ impl Head {
 
     fn first_custom(&self, name: &str) -> Option<&[u8]> {
         let same = |e: &&Entry| {
-            e.known == UNKNOWN && e.alive && e.name().of(&self.arena).eq_ignore_ascii_case(name.as_bytes())
+            e.known == UNKNOWN && e.alive() && e.name().of(&self.arena).eq_ignore_ascii_case(name.as_bytes())
         };
         self.entries.iter().find(same).map(|e| e.value.of(&self.arena))
     }
@@ -245,15 +256,17 @@ impl Head {
             return Err(InvalidValue::Reserved);
         }
         let value = chars::trim(value);
-        if chars::find_control(value, 0).is_some() {
+        if scan::control(value, 0).is_some() {
             return Err(InvalidValue::Control);
         }
-        if name.len() > u16::MAX as usize || !self.has_room(name.len() + value.len()) {
+        if name.len() > u16::MAX as usize || !self.has_room(name.len() + value.len() + 4) {
             return Err(InvalidValue::TooLong);
         }
         let name = self.store(name);
+        self.store(b": ");
         let value = self.store(value);
-        self.push_wire(name, value, known);
+        self.store(b"\r\n");
+        self.push_wire(name, value, known, true);
         Ok(())
     }
 
@@ -268,16 +281,37 @@ impl Head {
         Span::new(start, self.arena.len())
     }
 
-    /// Adds an entry for bytes that are in the arena and have been checked.
+    /// Adds an entry for bytes that are in the arena and have been checked. `plain` says that they stand
+    /// there as a whole line: `name: value` and CRLF.
     #[inline]
-    pub(crate) fn push_wire(&mut self, name: Span, value: Span, known: Option<Known>) {
+    pub(crate) fn push_wire(&mut self, name: Span, value: Span, known: Option<Known>, plain: bool) {
         self.entries.push(Entry {
             name_start: name.start,
             value,
             name_len: name.len as u16,
             known: known.map_or(UNKNOWN, |k| k as u8),
-            alive: true,
+            flags: if plain { ALIVE | PLAIN } else { ALIVE },
         });
+    }
+
+    /// Writes the fields as lines. Lines that stand in the arena side by side are copied at once.
+    pub(crate) fn write_lines(&self, out: &mut Vec<u8>) {
+        let (mut start, mut end) = (0, 0);
+        for entry in self.entries.iter().filter(|e| e.alive()) {
+            let from = entry.name_start as usize;
+            if entry.flags & PLAIN == 0 || from != end {
+                out.extend_from_slice(self.arena.get(start..end).unwrap_or_default());
+                (start, end) = (from, from);
+            }
+            if entry.flags & PLAIN == 0 {
+                for part in [entry.name().of(&self.arena), b": ", entry.value.of(&self.arena), b"\r\n"] {
+                    out.extend_from_slice(part);
+                }
+            } else {
+                end = entry.value.end() + 2;
+            }
+        }
+        out.extend_from_slice(self.arena.get(start..end).unwrap_or_default());
     }
 
     /// Drops the entries and leaves the arena as it is.
@@ -298,8 +332,8 @@ impl Head {
     fn remove_where(&mut self, mut matches: impl FnMut(&Entry, &[u8]) -> bool) -> bool {
         let before = self.removals.len();
         for (index, entry) in self.entries.iter_mut().enumerate() {
-            if entry.alive && matches(entry, &self.arena) {
-                entry.alive = false;
+            if entry.alive() && matches(entry, &self.arena) {
+                entry.flags &= !ALIVE;
                 self.removals.push(index as u32);
             }
         }

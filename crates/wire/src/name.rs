@@ -110,68 +110,78 @@ const LONGEST: usize = 32;
 const SLOTS: usize = 512;
 /// In the slot table: no name here.
 const EMPTY: u8 = u8::MAX;
+/// Makes letters lower case, and turns some other bytes into others: for finding, not for comparing.
+const LOWER: u64 = 0x2020_2020_2020_2020;
 
-/// A known name prepared for comparing eight bytes at a time: `bytes | masks == words`. A mask has
-/// 0x20 only where the name has a letter, so that nothing but the other case of it is let through.
+/// A known name prepared for comparing: `ends(name) | masks == words`. A mask has 0x20 only where the
+/// name has a letter, so that nothing but the other case of it is let through.
 #[derive(Clone, Copy)]
 struct Pattern {
-    len: u8,
-    words: [u64; 4],
-    masks: [u64; 4],
+    words: [u64; 2],
+    masks: [u64; 2],
+    len: usize,
 }
 
 struct Table {
-    factor: u32,
+    factor: u64,
     slots: [u8; SLOTS],
     patterns: [Pattern; Known::ALL.len()],
 }
 
 static TABLE: Table = build();
 
-const fn slot(name: &[u8], factor: u32) -> usize {
-    let len = name.len();
-    let key = (name[0] | 0x20) as u32
-        | ((name[len / 2] | 0x20) as u32) << 8
-        | ((name[len - 2] | 0x20) as u32) << 16
-        | ((name[len - 1] | 0x20) as u32) << 24;
-    ((key ^ (len as u32).wrapping_mul(0x9e37_79b1)).wrapping_mul(factor) >> 23) as usize
+/// The first and the last eight bytes of a name. They overlap in names of less than sixteen bytes; in
+/// those of less than eight both words are made of two overlapping parts and are equal.
+#[inline(always)]
+const fn ends(name: &[u8]) -> Option<[u64; 2]> {
+    if let (Some(first), Some(last)) = (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+        return Some([u64::from_le_bytes(*first), u64::from_le_bytes(*last)]);
+    }
+    let word = if let (Some(first), Some(last)) = (name.first_chunk::<4>(), name.last_chunk::<4>()) {
+        u32::from_le_bytes(*first) as u64 | (u32::from_le_bytes(*last) as u64) << 32
+    } else if let (Some(first), Some(last)) = (name.first_chunk::<2>(), name.last_chunk::<2>()) {
+        u16::from_le_bytes(*first) as u64 | (u16::from_le_bytes(*last) as u64) << 32
+    } else {
+        return None;
+    };
+    Some([word, word])
 }
 
-/// Where the `i`th word of a name of `len` bytes starts; the last words overlap.
-const fn word_start(i: usize, len: usize) -> usize {
-    if i * 8 + 8 <= len { i * 8 } else { len.saturating_sub(8) }
+#[inline(always)]
+const fn slot(words: [u64; 2], len: usize, factor: u64) -> usize {
+    let key = (words[0] | LOWER).wrapping_add((words[1] | LOWER).rotate_left(29));
+    (key.wrapping_add((len as u64) << 40).wrapping_mul(factor) >> 55) as usize
 }
 
 const fn build() -> Table {
-    let mut patterns = [Pattern { len: 0, words: [0; 4], masks: [0; 4] }; Known::ALL.len()];
+    let mut patterns = [Pattern { words: [0; 2], masks: [0; 2], len: 0 }; Known::ALL.len()];
     let mut k = 0;
     while k < Known::ALL.len() {
-        let name = Known::ALL[k].as_str().as_bytes();
-        assert!(name.len() >= 2 && name.len() <= LONGEST);
-        patterns[k].len = name.len() as u8;
+        let text = Known::ALL[k].as_str().as_bytes();
+        assert!(text.len() >= 2 && text.len() <= LONGEST);
+        let (mut lower, mut mask) = ([0u8; LONGEST], [0u8; LONGEST]);
         let mut i = 0;
-        while i < name.len().div_ceil(8) {
-            let start = word_start(i, name.len());
-            let mut b = 0;
-            while b < 8 && start + b < name.len() {
-                let byte = name[start + b].to_ascii_lowercase();
-                patterns[k].words[i] |= (byte as u64) << (8 * b);
-                if byte.is_ascii_alphabetic() {
-                    patterns[k].masks[i] |= 0x20 << (8 * b);
-                }
-                b += 1;
-            }
+        while i < text.len() {
+            lower[i] = text[i].to_ascii_lowercase();
+            mask[i] = if text[i].is_ascii_alphabetic() { 0x20 } else { 0 };
             i += 1;
         }
+        let (Some(words), Some(masks)) =
+            (ends(lower.split_at(text.len()).0), ends(mask.split_at(text.len()).0))
+        else {
+            panic!("a known name has two bytes or more");
+        };
+        patterns[k] = Pattern { words, masks, len: text.len() };
         k += 1;
     }
-    // A factor under which no two names share a slot: found by trying, at compile time.
-    let mut factor: u32 = 0x85eb_ca6b;
+    // A factor under which no two names share a slot: found by trying, at compile
+    // time. The first one does, as long as the list of names stays as it is.
+    let mut factor: u64 = 0x0e8d_420a_4679_72b9;
     loop {
         let mut slots = [EMPTY; SLOTS];
         let mut k = 0;
         while k < Known::ALL.len() {
-            let s = slot(Known::ALL[k].as_str().as_bytes(), factor);
+            let s = slot(patterns[k].words, patterns[k].len, factor);
             if slots[s] != EMPTY {
                 break;
             }
@@ -181,7 +191,7 @@ const fn build() -> Table {
         if k == Known::ALL.len() {
             return Table { factor, slots, patterns };
         }
-        factor = factor.wrapping_mul(0x0019_660d).wrapping_add(0x3c6e_f35e) | 1;
+        factor = factor.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f) | 1;
     }
 }
 
@@ -189,15 +199,19 @@ impl Known {
     /// Finds a known name, whatever its case.
     #[inline]
     pub fn lookup(name: &[u8]) -> Option<Known> {
-        if name.len() < 2 || name.len() > LONGEST {
-            return None;
-        }
-        let index = TABLE.slots[slot(name, TABLE.factor) % SLOTS] as usize;
+        let words = ends(name)?;
+        let index = TABLE.slots[slot(words, name.len(), TABLE.factor) % SLOTS] as usize;
         let pattern = TABLE.patterns.get(index)?;
-        if pattern.len as usize != name.len() || !pattern.matches(name) {
+        let differs = (words[0] | pattern.masks[0]) ^ pattern.words[0]
+            | (words[1] | pattern.masks[1]) ^ pattern.words[1];
+        if differs != 0 || pattern.len != name.len() {
             return None;
         }
-        Known::ALL.get(index).copied()
+        let known = Known::ALL[index];
+        if name.len() > 16 && !name.eq_ignore_ascii_case(known.as_str().as_bytes()) {
+            return None;
+        }
+        Some(known)
     }
 
     /// Framing and hop-by-hop fields: typed fields of a message, never entries of its head.
@@ -215,28 +229,6 @@ impl Known {
                 | Known::TransferEncoding
                 | Known::Upgrade
         )
-    }
-}
-
-impl Pattern {
-    #[inline]
-    fn matches(&self, name: &[u8]) -> bool {
-        if name.len() < 8 {
-            let word = name.iter().rev().fold(0u64, |word, &b| word << 8 | b as u64);
-            return word | self.masks[0] == self.words[0];
-        }
-        // Two words cover most names; they overlap in names of less than sixteen bytes.
-        let (Some(first), Some(last)) = (name.first_chunk::<8>(), name.last_chunk::<8>()) else {
-            return false;
-        };
-        let end = name.len().div_ceil(8).min(4) - 1;
-        let mut differs = (u64::from_le_bytes(*first) | self.masks[0]) ^ self.words[0];
-        differs |= (u64::from_le_bytes(*last) | self.masks[end]) ^ self.words[end];
-        for i in 1..end {
-            let Some(word) = name[i * 8..].first_chunk::<8>() else { return false };
-            differs |= (u64::from_le_bytes(*word) | self.masks[i]) ^ self.words[i];
-        }
-        differs == 0
     }
 }
 

@@ -242,7 +242,7 @@ impl BodyDecoder {
                     return Err(ParseError::TrailersTooLarge);
                 }
                 if may_be_trailer(line.name.of(&trailers.head.arena), line.known) {
-                    trailers.head.push_wire(line.name, line.value, line.known);
+                    trailers.head.push_wire(line.name, line.value, line.known, line.plain);
                 }
             }
         }

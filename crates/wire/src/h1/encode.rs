@@ -38,7 +38,7 @@ pub fn encode_request(request: &RequestHead, out: &mut Vec<u8>) {
         Framing::None | Framing::UntilClose if request.method.expects_body() => put_length(out, 0),
         Framing::None | Framing::UntilClose => {}
     }
-    put_fields(out, &request.head);
+    request.head.write_lines(out);
     let upgrade = request.upgrade().filter(|_| request.connection.upgrade);
     match (upgrade, request.te_trailers) {
         (Some(_), true) => put(out, b"Connection: upgrade, TE\r\nTE: trailers\r\n"),
@@ -92,7 +92,7 @@ pub fn encode_response(
     if bodiless || is_head_request {
         sent = Framing::None;
     }
-    put_fields(out, &response.head);
+    response.head.write_lines(out);
     let upgrade = response.upgrade().filter(|_| response.connection.upgrade);
     let close = !keep_alive || sent == Framing::UntilClose;
     match (upgrade, close) {
@@ -134,7 +134,7 @@ pub fn chunk_prefix(len: usize) -> ([u8; 18], usize) {
 pub fn encode_trailers(trailers: Option<&Head>, out: &mut Vec<u8>) {
     put(out, b"0\r\n");
     if let Some(trailers) = trailers {
-        put_fields(out, trailers);
+        trailers.write_lines(out);
     }
     put(out, b"\r\n");
 }
@@ -153,12 +153,6 @@ fn put_status_line(out: &mut Vec<u8>, response: &ResponseHead) {
 
 fn put_length(out: &mut Vec<u8>, length: u64) {
     put_field(out, b"Content-Length", itoa::Buffer::new().format(length).as_bytes());
-}
-
-fn put_fields(out: &mut Vec<u8>, head: &Head) {
-    for field in head.iter() {
-        put_field(out, field.name, field.value);
-    }
 }
 
 #[inline]

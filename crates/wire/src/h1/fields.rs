@@ -44,7 +44,7 @@ impl Collected {
     }
 
     /// Takes one field line in.
-    #[inline]
+    #[inline(always)]
     pub fn take(
         &mut self,
         head: &mut Head,
@@ -60,7 +60,7 @@ impl Collected {
         match line.known {
             Some(known) if known.is_reserved() => self.reserved(&head.arena, line, known, side, version),
             known => {
-                head.push_wire(line.name, line.value, known);
+                head.push_wire(line.name, line.value, known, line.plain);
                 Ok(())
             }
         }
@@ -68,9 +68,11 @@ impl Collected {
 
     /// After the last line: removes what `Connection` named, settles `Upgrade`.
     pub fn finish(&mut self, head: &mut Head, version: Version) {
-        for option in std::mem::take(&mut self.nominated) {
-            let name = option.of(&head.arena).to_vec();
-            head.remove_custom(&name);
+        if !self.nominated.is_empty() {
+            for option in std::mem::take(&mut self.nominated) {
+                let name = option.of(&head.arena).to_vec();
+                head.remove_custom(&name);
+            }
         }
         // RFC 9110 section 7.8: ignored in HTTP/1.0, and without the connection option.
         if !self.connection.upgrade || version == Version::Http10 {

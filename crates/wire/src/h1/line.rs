@@ -6,6 +6,7 @@ use crate::chars;
 use crate::error::ParseError;
 use crate::head::Span;
 use crate::name::Known;
+use crate::scan;
 
 /// Where the next line begins and how far a line end has been looked for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,6 +21,8 @@ pub(crate) struct FieldLine {
     pub name: Span,
     pub value: Span,
     pub known: Option<Known>,
+    /// Written as this codec writes: `name: value` and CRLF, with one space and no more.
+    pub plain: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +51,12 @@ impl Cursor {
         Cursor { pos, scanned: pos }
     }
 
+    /// Up to where no line end was found; at most the position when the line was not looked at yet.
+    #[inline]
+    pub fn scanned(&self) -> usize {
+        self.scanned
+    }
+
     /// A whole line without its CRLF, or `None` when it is not complete yet.
     pub fn line<'a>(&mut self, buffer: &'a [u8], bound: Bound) -> Result<Option<&'a [u8]>, ParseError> {
         let from = self.scanned.max(self.pos);
@@ -65,7 +74,24 @@ impl Cursor {
     }
 
     /// The next field line.
-    #[inline]
+    /// The next field line if it is complete and a plain one, which nearly all are; else `None`, and
+    /// [`Cursor::field`] has to be asked.
+    #[inline(always)]
+    pub fn plain_field(&mut self, buffer: &[u8], bound: Bound) -> Option<FieldLine> {
+        if self.scanned > self.pos {
+            return None;
+        }
+        let (line, next) = plain_field(buffer, self.pos)?;
+        if next > bound.end {
+            return None;
+        }
+        *self = Cursor::at(next);
+        Some(line)
+    }
+
+    /// The next field line of any kind, the end, or what is wrong. It judges alone:
+    /// [`Cursor::plain_field`] takes nothing that this would not take in the same way.
+    #[inline(never)]
     pub fn field(&mut self, buffer: &[u8], bound: Bound) -> Result<Next, ParseError> {
         // A line that was incomplete before is looked at again only when its end is there.
         if self.scanned > self.pos
@@ -103,7 +129,35 @@ impl Cursor {
     }
 }
 
-#[inline]
+/// A field line as nearly all are written: a name, a colon, one space, a value that begins and ends with a
+/// visible character, CRLF. Also where the next line begins.
+#[inline(always)]
+fn plain_field(buffer: &[u8], pos: usize) -> Option<(FieldLine, usize)> {
+    // The empty line; without this the body would be searched for a colon.
+    if buffer.get(pos) == Some(&b'\r') {
+        return None;
+    }
+    let colon = scan::colon(buffer, pos)?;
+    let name = buffer.get(pos..colon)?;
+    let known = Known::lookup(name);
+    if known.is_none() && !(chars::is_token(name) && name.len() <= u16::MAX as usize) {
+        return None;
+    }
+    let start = colon + 2;
+    let end = scan::control(buffer, start)?;
+    // No control but HTAB is in the value: what is above a space is no blank.
+    let (Some([_, b' ', first]), Some([last, b'\r', b'\n'])) =
+        (buffer.get(colon..colon + 3), buffer.get(end - 1..end + 2))
+    else {
+        return None;
+    };
+    if *first <= b' ' || *last <= b' ' {
+        return None;
+    }
+    let (name, value) = (Span::new(pos, colon), Span::new(start, end));
+    Some((FieldLine { name, value, known, plain: true }, end + 2))
+}
+
 fn scan_field(buffer: &[u8], pos: usize) -> Result<Scan, ParseError> {
     match buffer.get(pos) {
         None => return Ok(Scan::Partial),
@@ -117,7 +171,7 @@ fn scan_field(buffer: &[u8], pos: usize) -> Result<Scan, ParseError> {
         Some(b' ' | b'\t') => return Err(ParseError::ObsFold),
         Some(_) => {}
     }
-    let Some(colon) = chars::find_colon(buffer, pos) else {
+    let Some(colon) = scan::colon(buffer, pos) else {
         return Err(name_fault(&buffer[pos..], false));
     };
     let name = &buffer[pos..colon];
@@ -126,9 +180,9 @@ fn scan_field(buffer: &[u8], pos: usize) -> Result<Scan, ParseError> {
         return Err(name_fault(name, true));
     }
     let mut start = colon + 1;
-    let Some((mut end, control)) = chars::find_control(buffer, start) else { return Ok(Scan::Partial) };
+    let Some(mut end) = scan::control(buffer, start) else { return Ok(Scan::Partial) };
     let next = end + 2;
-    match (control, buffer.get(end + 1)) {
+    match (buffer[end], buffer.get(end + 1)) {
         (b'\r', Some(b'\n')) => {}
         (b'\r', None) => return Ok(Scan::Partial),
         (b'\r', Some(_)) => return Err(ParseError::BareCr),
@@ -142,7 +196,8 @@ fn scan_field(buffer: &[u8], pos: usize) -> Result<Scan, ParseError> {
     if buffer.get(start).copied().is_some_and(is_blank) || is_blank(buffer[end - 1]) {
         (start, end) = trim(buffer, start.min(end), end);
     }
-    Ok(Scan::Field(FieldLine { name: Span::new(pos, colon), value: Span::new(start, end), known }, next))
+    let plain = start == colon + 2 && end == next - 2 && buffer[colon + 1] == b' ';
+    Ok(Scan::Field(FieldLine { name: Span::new(pos, colon), value: Span::new(start, end), known, plain }, next))
 }
 
 #[cold]

@@ -2,13 +2,13 @@
 
 use super::fields::{Collected, Side};
 use super::line::{Bound, Cursor, Next};
-use super::target;
+use super::target::{self, ParsedTarget};
 use super::{Limits, Progress};
-use crate::chars;
 use crate::error::ParseError;
 use crate::head::Span;
-use crate::message::{Form, RequestHead};
+use crate::message::{Form, RequestHead, Target};
 use crate::method::{Framing, Method, Version};
+use crate::scan;
 
 /// Bytes of a request line besides its target: the longest method, two spaces, the version, CRLF.
 const AROUND_TARGET: usize = Method::MAX_BYTES + 12;
@@ -61,12 +61,15 @@ impl RequestParser {
         }
         if self.stage == Stage::Fields {
             let bound = Bound { end: limits.head_end(), error: ParseError::HeadTooLarge };
+            let (fields, version) = (&mut head.head, head.version);
             loop {
-                match self.cursor.field(&head.head.arena, bound)? {
+                while let Some(line) = self.cursor.plain_field(&fields.arena, bound) {
+                    self.collected.take(fields, line, Side::Request, version, limits.fields)?;
+                }
+                match self.cursor.field(&fields.arena, bound)? {
                     Next::Partial => return Ok(Progress::Partial),
                     Next::Field(line) => {
-                        let fields = &mut head.head;
-                        self.collected.take(fields, line, Side::Request, head.version, limits.fields)?;
+                        self.collected.take(fields, line, Side::Request, version, limits.fields)?;
                     }
                     Next::End => break,
                 }
@@ -78,7 +81,38 @@ impl RequestParser {
     }
 
     /// The request line, after at most one empty line (RFC 9112 section 2.2).
+    #[inline(always)]
     fn start(&mut self, head: &mut RequestHead, limits: &Limits) -> Result<bool, ParseError> {
+        if self.cursor.scanned() <= self.cursor.pos
+            && let Some((line, next)) = plain_request_line(&head.head.arena, self.cursor.pos, limits.target)
+            && next <= limits.head_end()
+        {
+            self.cursor = Cursor::at(next);
+            self.take_line(head, line);
+            return Ok(true);
+        }
+        self.any_start(head, limits)
+    }
+
+    #[inline(always)]
+    fn take_line(&mut self, head: &mut RequestHead, line: RequestLine) {
+        head.method = line.method;
+        head.version = line.version;
+        head.target = Target {
+            form: line.target.form,
+            raw: line.raw,
+            path: line.target.path,
+            query: line.target.query,
+            authority: line.target.authority.unwrap_or_default(),
+            scheme: line.target.scheme,
+        };
+        self.stage = Stage::Fields;
+    }
+
+    /// A start of any kind. It judges alone: [`plain_request_line`] takes nothing that this would not
+    /// take in the same way.
+    #[inline(never)]
+    fn any_start(&mut self, head: &mut RequestHead, limits: &Limits) -> Result<bool, ParseError> {
         loop {
             let end = self.cursor.pos.saturating_add(limits.target).saturating_add(AROUND_TARGET);
             let bound = if end < limits.head_end() {
@@ -95,15 +129,7 @@ impl RequestParser {
                 continue;
             }
             let parsed = request_line(line, start, limits.target)?;
-            head.method = parsed.method;
-            head.version = parsed.version;
-            head.target.raw = parsed.raw;
-            head.target.form = parsed.target.form;
-            head.target.path = parsed.target.path;
-            head.target.query = parsed.target.query;
-            head.target.scheme = parsed.target.scheme;
-            head.target.authority = parsed.target.authority.unwrap_or_default();
-            self.stage = Stage::Fields;
+            self.take_line(head, parsed);
             return Ok(true);
         }
     }
@@ -141,7 +167,7 @@ impl RequestParser {
             let allowed = !absolute && (target.form == Form::Asterisk || head.version == Version::Http10);
             return if allowed { Ok(()) } else { Err(ParseError::MissingHost) };
         }
-        if !target::is_authority(text, false) {
+        if !target::is_authority_at(arena, host) {
             return Err(ParseError::InvalidHost);
         }
         if absolute {
@@ -166,7 +192,30 @@ struct RequestLine {
     method: Method,
     version: Version,
     raw: Span,
-    target: target::ParsedTarget,
+    target: ParsedTarget,
+}
+
+/// A request line as nearly all are written, and where the next line begins: a common method, a path, 1.1.
+#[inline(always)]
+fn plain_request_line(buffer: &[u8], pos: usize, max_target: usize) -> Option<(RequestLine, usize)> {
+    let (method, len) = match buffer.get(pos..)? {
+        [b'G', b'E', b'T', b' ', b'/', ..] => (Method::Get, 4),
+        [b'P', b'O', b'S', b'T', b' ', b'/', ..] => (Method::Post, 5),
+        [b'P', b'U', b'T', b' ', b'/', ..] => (Method::Put, 4),
+        [b'H', b'E', b'A', b'D', b' ', b'/', ..] => (Method::Head, 5),
+        [b'D', b'E', b'L', b'E', b'T', b'E', b' ', b'/', ..] => (Method::Delete, 7),
+        [b'P', b'A', b'T', b'C', b'H', b' ', b'/', ..] => (Method::Patch, 6),
+        _ => return None,
+    };
+    let start = pos + len;
+    let end = scan::non_target(buffer, start)?;
+    if end - start > max_target || buffer.get(end..end + 11)? != b" HTTP/1.1\r\n" {
+        return None;
+    }
+    let raw = Span::new(start, end);
+    let (path, query) = target::split_query(raw, buffer.get(start..end)?);
+    let target = ParsedTarget { path, query, ..ParsedTarget::default() };
+    Some((RequestLine { method, version: Version::Http11, raw, target }, end + 11))
 }
 
 fn request_line(line: &[u8], start: usize, max_target: usize) -> Result<RequestLine, ParseError> {
@@ -175,7 +224,7 @@ fn request_line(line: &[u8], start: usize, max_target: usize) -> Result<RequestL
     })?;
     let method = Method::from_bytes(&line[..method_end]).ok_or_else(|| method_fault(&line[..method_end]))?;
     let rest = &line[method_end + 1..];
-    let target_end = match chars::first_non_target(rest).map(|at| (at, rest[at])) {
+    let target_end = match scan::non_target(rest, 0).map(|at| (at, rest[at])) {
         Some((at, b' ')) if at > 0 => at,
         Some((_, b'\r')) => return Err(ParseError::BareCr),
         None | Some((_, b' ' | b'\t')) => return Err(ParseError::InvalidRequestLine),
