@@ -5,11 +5,8 @@ use std::fmt;
 
 use crate::chars;
 use crate::error::InvalidValue;
-use crate::name::{Known, Name};
+use crate::name::{Known, Name, UNKNOWN};
 use crate::scan;
-
-/// In an entry: not a known name.
-const UNKNOWN: u8 = u8::MAX;
 
 /// A range of the arena.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,8 +31,9 @@ impl Span {
     }
 }
 
+/// One field: where its name and value are in the arena.
 #[derive(Clone, Copy)]
-struct Entry {
+pub(crate) struct Entry {
     name_start: u32,
     value: Span,
     name_len: u16,
@@ -49,6 +47,19 @@ const ALIVE: u8 = 1;
 const PLAIN: u8 = 2;
 
 impl Entry {
+    /// An entry for bytes that are in the arena and have been checked; the name is a known one's number or
+    /// [`UNKNOWN`]. `plain` says that they stand there as a whole line: `name: value` and CRLF.
+    #[inline(always)]
+    pub fn new(name: Span, value: Span, known: u8, plain: bool) -> Entry {
+        Entry {
+            name_start: name.start,
+            value,
+            name_len: name.len as u16,
+            known,
+            flags: if plain { ALIVE | PLAIN } else { ALIVE },
+        }
+    }
+
     #[inline]
     fn alive(self) -> bool {
         self.flags & ALIVE != 0
@@ -61,7 +72,7 @@ impl Entry {
 
     #[inline]
     fn known(self) -> Option<Known> {
-        Known::ALL.get(self.known as usize).copied()
+        Known::from_number(self.known)
     }
 }
 
@@ -90,7 +101,7 @@ pub struct Mark {
 #[derive(Clone, Default)]
 pub struct Head {
     pub(crate) arena: Vec<u8>,
-    entries: Vec<Entry>,
+    pub(crate) entries: Vec<Entry>,
     /// Indices of removed entries, in the order of removal.
     removals: Vec<u32>,
 }
@@ -256,7 +267,7 @@ impl Head {
             return Err(InvalidValue::Reserved);
         }
         let value = chars::trim(value);
-        if scan::control(value, 0).is_some() {
+        if scan::control(value, 0) < value.len() {
             return Err(InvalidValue::Control);
         }
         if name.len() > u16::MAX as usize || !self.has_room(name.len() + value.len() + 4) {
@@ -266,7 +277,8 @@ impl Head {
         self.store(b": ");
         let value = self.store(value);
         self.store(b"\r\n");
-        self.push_wire(name, value, known, true);
+        let known = known.map_or(UNKNOWN, |known| known as u8);
+        self.entries.push(Entry::new(name, value, known, true));
         Ok(())
     }
 
@@ -279,19 +291,6 @@ impl Head {
         let start = self.arena.len();
         self.arena.extend_from_slice(bytes);
         Span::new(start, self.arena.len())
-    }
-
-    /// Adds an entry for bytes that are in the arena and have been checked. `plain` says that they stand
-    /// there as a whole line: `name: value` and CRLF.
-    #[inline]
-    pub(crate) fn push_wire(&mut self, name: Span, value: Span, known: Option<Known>, plain: bool) {
-        self.entries.push(Entry {
-            name_start: name.start,
-            value,
-            name_len: name.len as u16,
-            known: known.map_or(UNKNOWN, |k| k as u8),
-            flags: if plain { ALIVE | PLAIN } else { ALIVE },
-        });
     }
 
     /// Writes the fields as lines. Lines that stand in the arena side by side are copied at once.

@@ -27,7 +27,18 @@ macro_rules! known {
     };
 }
 
+// Invariant: the reserved ones come first, so that one comparison tells them.
 known! {
+    Connection = "Connection",
+    ContentLength = "Content-Length",
+    Expect = "Expect",
+    Host = "Host",
+    KeepAlive = "Keep-Alive",
+    ProxyConnection = "Proxy-Connection",
+    Te = "TE",
+    Trailer = "Trailer",
+    TransferEncoding = "Transfer-Encoding",
+    Upgrade = "Upgrade",
     Accept = "Accept",
     AcceptCharset = "Accept-Charset",
     AcceptEncoding = "Accept-Encoding",
@@ -46,37 +57,31 @@ known! {
     Authorization = "Authorization",
     CacheControl = "Cache-Control",
     CacheStatus = "Cache-Status",
-    Connection = "Connection",
     ContentDisposition = "Content-Disposition",
     ContentEncoding = "Content-Encoding",
     ContentLanguage = "Content-Language",
-    ContentLength = "Content-Length",
     ContentLocation = "Content-Location",
     ContentRange = "Content-Range",
     ContentType = "Content-Type",
     Cookie = "Cookie",
     Date = "Date",
     ETag = "ETag",
-    Expect = "Expect",
     Expires = "Expires",
     Forwarded = "Forwarded",
     GrpcMessage = "Grpc-Message",
     GrpcStatus = "Grpc-Status",
     GrpcTimeout = "Grpc-Timeout",
-    Host = "Host",
     IdempotencyKey = "Idempotency-Key",
     IfMatch = "If-Match",
     IfModifiedSince = "If-Modified-Since",
     IfNoneMatch = "If-None-Match",
     IfRange = "If-Range",
     IfUnmodifiedSince = "If-Unmodified-Since",
-    KeepAlive = "Keep-Alive",
     LastModified = "Last-Modified",
     Link = "Link",
     Location = "Location",
     Origin = "Origin",
     Pragma = "Pragma",
-    ProxyConnection = "Proxy-Connection",
     Range = "Range",
     RateLimit = "RateLimit",
     RateLimitPolicy = "RateLimit-Policy",
@@ -85,12 +90,8 @@ known! {
     Server = "Server",
     SetCookie = "Set-Cookie",
     StrictTransportSecurity = "Strict-Transport-Security",
-    Te = "TE",
     Traceparent = "Traceparent",
     Tracestate = "Tracestate",
-    Trailer = "Trailer",
-    TransferEncoding = "Transfer-Encoding",
-    Upgrade = "Upgrade",
     UserAgent = "User-Agent",
     Vary = "Vary",
     Via = "Via",
@@ -108,8 +109,8 @@ known! {
 /// Bytes of the longest known name.
 const LONGEST: usize = 32;
 const SLOTS: usize = 512;
-/// In the slot table: no name here.
-const EMPTY: u8 = u8::MAX;
+/// In place of the number of a known name: it is not one.
+pub(crate) const UNKNOWN: u8 = u8::MAX;
 /// Makes letters lower case, and turns some other bytes into others: for finding, not for comparing.
 const LOWER: u64 = 0x2020_2020_2020_2020;
 
@@ -122,13 +123,12 @@ struct Pattern {
     len: usize,
 }
 
-struct Table {
-    factor: u64,
-    slots: [u8; SLOTS],
-    patterns: [Pattern; Known::ALL.len()],
-}
-
-static TABLE: Table = build();
+const PATTERNS: [Pattern; Known::ALL.len()] = patterns();
+/// Known names below this number are reserved.
+const RESERVED: u8 = Known::Upgrade as u8 + 1;
+const INDEX: (u64, [u8; SLOTS]) = index();
+const FACTOR: u64 = INDEX.0;
+const BY_SLOT: [u8; SLOTS] = INDEX.1;
 
 /// The first and the last eight bytes of a name. They overlap in names of less than sixteen bytes; in
 /// those of less than eight both words are made of two overlapping parts and are equal.
@@ -149,11 +149,11 @@ const fn ends(name: &[u8]) -> Option<[u64; 2]> {
 
 #[inline(always)]
 const fn slot(words: [u64; 2], len: usize, factor: u64) -> usize {
-    let key = (words[0] | LOWER).wrapping_add((words[1] | LOWER).rotate_left(29));
+    let key = (words[0] ^ words[1].rotate_left(24)) | LOWER;
     (key.wrapping_add((len as u64) << 40).wrapping_mul(factor) >> 55) as usize
 }
 
-const fn build() -> Table {
+const fn patterns() -> [Pattern; Known::ALL.len()] {
     let mut patterns = [Pattern { words: [0; 2], masks: [0; 2], len: 0 }; Known::ALL.len()];
     let mut k = 0;
     while k < Known::ALL.len() {
@@ -174,22 +174,28 @@ const fn build() -> Table {
         patterns[k] = Pattern { words, masks, len: text.len() };
         k += 1;
     }
+    patterns
+}
+
+/// The slots of all names, and the factor that they are found with.
+const fn index() -> (u64, [u8; SLOTS]) {
+    let patterns = patterns();
     // A factor under which no two names share a slot: found by trying, at compile
     // time. The first one does, as long as the list of names stays as it is.
-    let mut factor: u64 = 0x0e8d_420a_4679_72b9;
+    let mut factor: u64 = 0xcc4c_a906_84ac_e9f5;
     loop {
-        let mut slots = [EMPTY; SLOTS];
+        let mut slots = [UNKNOWN; SLOTS];
         let mut k = 0;
         while k < Known::ALL.len() {
             let s = slot(patterns[k].words, patterns[k].len, factor);
-            if slots[s] != EMPTY {
+            if slots[s] != UNKNOWN {
                 break;
             }
             slots[s] = k as u8;
             k += 1;
         }
         if k == Known::ALL.len() {
-            return Table { factor, slots, patterns };
+            return (factor, slots);
         }
         factor = factor.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f) | 1;
     }
@@ -199,37 +205,45 @@ impl Known {
     /// Finds a known name, whatever its case.
     #[inline]
     pub fn lookup(name: &[u8]) -> Option<Known> {
-        let words = ends(name)?;
-        let index = TABLE.slots[slot(words, name.len(), TABLE.factor) % SLOTS] as usize;
-        let pattern = TABLE.patterns.get(index)?;
+        Known::from_number(Known::number(name))
+    }
+
+    /// The number of a known name, or [`UNKNOWN`].
+    #[inline(always)]
+    pub(crate) fn number(name: &[u8]) -> u8 {
+        let Some(words) = ends(name) else { return UNKNOWN };
+        let by_slot: &'static [u8; SLOTS] = &BY_SLOT;
+        let patterns: &'static [Pattern] = &PATTERNS;
+        let number = by_slot[slot(words, name.len(), FACTOR) % SLOTS];
+        let Some(pattern) = patterns.get(number as usize) else { return UNKNOWN };
         let differs = (words[0] | pattern.masks[0]) ^ pattern.words[0]
             | (words[1] | pattern.masks[1]) ^ pattern.words[1];
-        if differs != 0 || pattern.len != name.len() {
-            return None;
+        if differs != 0 || pattern.len != name.len() || (name.len() > 16 && !is_named(number, name)) {
+            return UNKNOWN;
         }
-        let known = Known::ALL[index];
-        if name.len() > 16 && !name.eq_ignore_ascii_case(known.as_str().as_bytes()) {
-            return None;
-        }
-        Some(known)
+        number
+    }
+
+    #[inline]
+    pub(crate) fn from_number(number: u8) -> Option<Known> {
+        Known::ALL.get(number as usize).copied()
     }
 
     /// Framing and hop-by-hop fields: typed fields of a message, never entries of its head.
     pub const fn is_reserved(self) -> bool {
-        matches!(
-            self,
-            Known::Connection
-                | Known::ContentLength
-                | Known::Expect
-                | Known::Host
-                | Known::KeepAlive
-                | Known::ProxyConnection
-                | Known::Te
-                | Known::Trailer
-                | Known::TransferEncoding
-                | Known::Upgrade
-        )
+        Known::is_reserved_number(self as u8)
     }
+
+    /// The same by number; [`UNKNOWN`] is not reserved.
+    #[inline(always)]
+    pub(crate) const fn is_reserved_number(number: u8) -> bool {
+        number < RESERVED
+    }
+}
+
+/// Compares all of a name, for those of which the ends are not all.
+fn is_named(number: u8, name: &[u8]) -> bool {
+    Known::from_number(number).is_some_and(|known| name.eq_ignore_ascii_case(known.as_str().as_bytes()))
 }
 
 /// A field name made from configuration or at compile time. It is written in the spelling it was
@@ -349,6 +363,28 @@ mod tests {
         }
         assert_eq!(Known::lookup(b""), None);
         assert_eq!(Known::lookup(b"x"), None);
+    }
+
+    #[test]
+    fn reserved_names_are_those_of_framing_and_the_connection() {
+        let reserved: Vec<&str> =
+            Known::ALL.iter().filter(|known| known.is_reserved()).map(|known| known.as_str()).collect();
+        assert_eq!(
+            reserved,
+            [
+                "Connection",
+                "Content-Length",
+                "Expect",
+                "Host",
+                "Keep-Alive",
+                "Proxy-Connection",
+                "TE",
+                "Trailer",
+                "Transfer-Encoding",
+                "Upgrade"
+            ]
+        );
+        assert!(!Known::is_reserved_number(UNKNOWN));
     }
 
     #[test]

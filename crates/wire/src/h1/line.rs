@@ -5,7 +5,7 @@
 use crate::chars;
 use crate::error::ParseError;
 use crate::head::Span;
-use crate::name::Known;
+use crate::name::{Known, UNKNOWN};
 use crate::scan;
 
 /// Where the next line begins and how far a line end has been looked for.
@@ -20,7 +20,8 @@ pub(crate) struct Cursor {
 pub(crate) struct FieldLine {
     pub name: Span,
     pub value: Span,
-    pub known: Option<Known>,
+    /// The number of a known name.
+    pub known: u8,
     /// Written as this codec writes: `name: value` and CRLF, with one space and no more.
     pub plain: bool,
 }
@@ -74,25 +75,44 @@ impl Cursor {
     }
 
     /// The next field line.
-    /// The next field line if it is complete and a plain one, which nearly all are; else `None`, and
-    /// [`Cursor::field`] has to be asked.
+    /// Gives out the field lines that follow as long as they are complete and plain ones, as nearly all are;
+    /// then [`Cursor::field`] has to be asked.
     #[inline(always)]
-    pub fn plain_field(&mut self, buffer: &[u8], bound: Bound) -> Option<FieldLine> {
+    pub fn plain_fields<E>(
+        &mut self,
+        buffer: &[u8],
+        bound: Bound,
+        mut take: impl FnMut(FieldLine) -> Result<(), E>,
+    ) -> Result<(), E> {
         if self.scanned > self.pos {
-            return None;
+            return Ok(());
         }
-        let (line, next) = plain_field(buffer, self.pos)?;
-        if next > bound.end {
-            return None;
+        let mut pos = self.pos;
+        while let Some((line, next)) = plain_field(buffer, pos) {
+            if next > bound.end {
+                break;
+            }
+            pos = next;
+            take(line)?;
         }
-        *self = Cursor::at(next);
-        Some(line)
+        *self = Cursor::at(pos);
+        Ok(())
     }
 
     /// The next field line of any kind, the end, or what is wrong. It judges alone:
-    /// [`Cursor::plain_field`] takes nothing that this would not take in the same way.
-    #[inline(never)]
+    /// [`Cursor::plain_fields`] takes nothing that this would not take in the same way.
+    #[inline(always)]
     pub fn field(&mut self, buffer: &[u8], bound: Bound) -> Result<Next, ParseError> {
+        if buffer.get(self.pos..).and_then(<[u8]>::first_chunk) == Some(b"\r\n") && self.pos + 2 <= bound.end
+        {
+            *self = Cursor::at(self.pos + 2);
+            return Ok(Next::End);
+        }
+        self.any_field(buffer, bound)
+    }
+
+    #[inline(never)]
+    fn any_field(&mut self, buffer: &[u8], bound: Bound) -> Result<Next, ParseError> {
         // A line that was incomplete before is looked at again only when its end is there.
         if self.scanned > self.pos
             && memchr::memchr(b'\n', buffer.get(self.scanned..).unwrap_or_default()).is_none()
@@ -137,25 +157,28 @@ fn plain_field(buffer: &[u8], pos: usize) -> Option<(FieldLine, usize)> {
     if buffer.get(pos) == Some(&b'\r') {
         return None;
     }
-    let colon = scan::colon(buffer, pos)?;
+    let colon = scan::colon(buffer, pos);
     let name = buffer.get(pos..colon)?;
-    let known = Known::lookup(name);
-    if known.is_none() && !(chars::is_token(name) && name.len() <= u16::MAX as usize) {
+    let known = Known::number(name);
+    if known == UNKNOWN && !is_custom_name(name) {
         return None;
     }
     let start = colon + 2;
-    let end = scan::control(buffer, start)?;
-    // No control but HTAB is in the value: what is above a space is no blank.
-    let (Some([_, b' ', first]), Some([last, b'\r', b'\n'])) =
-        (buffer.get(colon..colon + 3), buffer.get(end - 1..end + 2))
-    else {
-        return None;
-    };
-    if *first <= b' ' || *last <= b' ' {
+    let end = scan::control_or_tab(buffer, start);
+    let value = buffer.get(start..end)?;
+    // A value with HTAB in it is not plain, so only a space can be a blank at its ends.
+    let plain = buffer[colon + 1] == b' ' && *value.first()? != b' ' && *value.last()? != b' ';
+    if !plain || buffer.get(end..)?.first_chunk() != Some(b"\r\n") {
         return None;
     }
-    let (name, value) = (Span::new(pos, colon), Span::new(start, end));
-    Some((FieldLine { name, value, known, plain: true }, end + 2))
+    let name = Span { start: pos as u32, len: name.len() as u32 };
+    let value = Span { start: start as u32, len: value.len() as u32 };
+    Some((FieldLine { name, value, known, plain }, end + 2))
+}
+
+#[inline(never)]
+fn is_custom_name(name: &[u8]) -> bool {
+    chars::is_token(name) && name.len() <= u16::MAX as usize
 }
 
 fn scan_field(buffer: &[u8], pos: usize) -> Result<Scan, ParseError> {
@@ -171,16 +194,20 @@ fn scan_field(buffer: &[u8], pos: usize) -> Result<Scan, ParseError> {
         Some(b' ' | b'\t') => return Err(ParseError::ObsFold),
         Some(_) => {}
     }
-    let Some(colon) = scan::colon(buffer, pos) else {
+    let colon = scan::colon(buffer, pos);
+    if colon == buffer.len() {
         return Err(name_fault(&buffer[pos..], false));
-    };
+    }
     let name = &buffer[pos..colon];
-    let known = Known::lookup(name);
-    if known.is_none() && (!chars::is_token(name) || name.len() > u16::MAX as usize) {
+    let known = Known::number(name);
+    if known == UNKNOWN && (!chars::is_token(name) || name.len() > u16::MAX as usize) {
         return Err(name_fault(name, true));
     }
     let mut start = colon + 1;
-    let Some(mut end) = scan::control(buffer, start) else { return Ok(Scan::Partial) };
+    let mut end = scan::control(buffer, start);
+    if end == buffer.len() {
+        return Ok(Scan::Partial);
+    }
     let next = end + 2;
     match (buffer[end], buffer.get(end + 1)) {
         (b'\r', Some(b'\n')) => {}
@@ -197,7 +224,10 @@ fn scan_field(buffer: &[u8], pos: usize) -> Result<Scan, ParseError> {
         (start, end) = trim(buffer, start.min(end), end);
     }
     let plain = start == colon + 2 && end == next - 2 && buffer[colon + 1] == b' ';
-    Ok(Scan::Field(FieldLine { name: Span::new(pos, colon), value: Span::new(start, end), known, plain }, next))
+    Ok(Scan::Field(
+        FieldLine { name: Span::new(pos, colon), value: Span::new(start, end), known, plain },
+        next,
+    ))
 }
 
 #[cold]

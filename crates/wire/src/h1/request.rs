@@ -5,7 +5,7 @@ use super::line::{Bound, Cursor, Next};
 use super::target::{self, ParsedTarget};
 use super::{Limits, Progress};
 use crate::error::ParseError;
-use crate::head::Span;
+use crate::head::{Head, Span};
 use crate::message::{Form, RequestHead, Target};
 use crate::method::{Framing, Method, Version};
 use crate::scan;
@@ -61,16 +61,14 @@ impl RequestParser {
         }
         if self.stage == Stage::Fields {
             let bound = Bound { end: limits.head_end(), error: ParseError::HeadTooLarge };
-            let (fields, version) = (&mut head.head, head.version);
+            let (version, Head { arena, entries, .. }) = (head.version, &mut head.head);
+            let (collected, most, arena) = (&mut self.collected, limits.fields, &arena[..]);
+            let mut take = |line| collected.take(arena, entries, line, Side::Request, version, most);
             loop {
-                while let Some(line) = self.cursor.plain_field(&fields.arena, bound) {
-                    self.collected.take(fields, line, Side::Request, version, limits.fields)?;
-                }
-                match self.cursor.field(&fields.arena, bound)? {
+                self.cursor.plain_fields(arena, bound, &mut take)?;
+                match self.cursor.field(arena, bound)? {
                     Next::Partial => return Ok(Progress::Partial),
-                    Next::Field(line) => {
-                        self.collected.take(fields, line, Side::Request, version, limits.fields)?;
-                    }
+                    Next::Field(line) => take(line)?,
                     Next::End => break,
                 }
             }
@@ -208,12 +206,14 @@ fn plain_request_line(buffer: &[u8], pos: usize, max_target: usize) -> Option<(R
         _ => return None,
     };
     let start = pos + len;
-    let end = scan::non_target(buffer, start)?;
-    if end - start > max_target || buffer.get(end..end + 11)? != b" HTTP/1.1\r\n" {
+    let path_end = scan::non_path(buffer, start);
+    let question = buffer.get(path_end) == Some(&b'?');
+    let end = if question { scan::non_target(buffer, path_end + 1) } else { path_end };
+    if end - start > max_target || buffer.get(end..)?.first_chunk() != Some(b" HTTP/1.1\r\n") {
         return None;
     }
-    let raw = Span::new(start, end);
-    let (path, query) = target::split_query(raw, buffer.get(start..end)?);
+    let (raw, path) = (Span::new(start, end), Span::new(start, path_end));
+    let query = question.then(|| Span::new(path_end + 1, end));
     let target = ParsedTarget { path, query, ..ParsedTarget::default() };
     Some((RequestLine { method, version: Version::Http11, raw, target }, end + 11))
 }
@@ -224,12 +224,13 @@ fn request_line(line: &[u8], start: usize, max_target: usize) -> Result<RequestL
     })?;
     let method = Method::from_bytes(&line[..method_end]).ok_or_else(|| method_fault(&line[..method_end]))?;
     let rest = &line[method_end + 1..];
-    let target_end = match scan::non_target(rest, 0).map(|at| (at, rest[at])) {
-        Some((at, b' ')) if at > 0 => at,
-        Some((_, b'\r')) => return Err(ParseError::BareCr),
-        None | Some((_, b' ' | b'\t')) => return Err(ParseError::InvalidRequestLine),
+    let target_end = scan::non_target(rest, 0);
+    match rest.get(target_end) {
+        Some(b' ') if target_end > 0 => {}
+        Some(b'\r') => return Err(ParseError::BareCr),
+        None | Some(b' ' | b'\t') => return Err(ParseError::InvalidRequestLine),
         Some(_) => return Err(ParseError::InvalidTarget),
-    };
+    }
     if target_end > max_target {
         return Err(ParseError::TargetTooLong);
     }

@@ -5,7 +5,7 @@ use super::line::{Bound, Cursor, Next};
 use super::request::version;
 use super::{Limits, Progress};
 use crate::error::ParseError;
-use crate::head::Span;
+use crate::head::{Head, Span};
 use crate::message::ResponseHead;
 use crate::method::{Framing, Method, Version};
 use crate::scan;
@@ -79,16 +79,14 @@ impl ResponseParser {
             self.stage = Stage::Fields;
         }
         if self.stage == Stage::Fields {
-            let (fields, version) = (&mut head.head, head.version);
+            let (version, Head { arena, entries, .. }) = (head.version, &mut head.head);
+            let (collected, most, arena) = (&mut self.collected, limits.fields, &arena[..]);
+            let mut take = |line| collected.take(arena, entries, line, Side::Response, version, most);
             loop {
-                while let Some(line) = self.cursor.plain_field(&fields.arena, bound) {
-                    self.collected.take(fields, line, Side::Response, version, limits.fields)?;
-                }
-                match self.cursor.field(&fields.arena, bound)? {
+                self.cursor.plain_fields(arena, bound, &mut take)?;
+                match self.cursor.field(arena, bound)? {
                     Next::Partial => return Ok(Progress::Partial),
-                    Next::Field(line) => {
-                        self.collected.take(fields, line, Side::Response, version, limits.fields)?;
-                    }
+                    Next::Field(line) => take(line)?,
                     Next::End => break,
                 }
             }
@@ -141,13 +139,15 @@ type StatusLine = (Version, u16, Option<Span>);
 /// takes nothing that [`status_line`] would not take in the same way.
 #[inline(always)]
 fn plain_status_line(buffer: &[u8]) -> Option<(StatusLine, usize)> {
-    let start = buffer.first_chunk::<13>()?;
-    let [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1', b' ', a, b, c, b' '] = start else { return None };
+    let (version, [b' ', a, b, c, b' ', ..]) = buffer.split_first_chunk::<8>()? else { return None };
+    if version != b"HTTP/1.1" {
+        return None;
+    }
     if !(matches!(a, b'1'..=b'5') && b.is_ascii_digit() && c.is_ascii_digit()) {
         return None;
     }
-    let end = scan::control(buffer, 13)?;
-    if end == 13 || buffer.get(end..end + 2)? != b"\r\n" {
+    let end = scan::control(buffer, 13);
+    if end == 13 || buffer.get(end..)?.first_chunk() != Some(b"\r\n") {
         return None;
     }
     let digit = |d: &u8| u16::from(d - b'0');
@@ -174,7 +174,7 @@ fn status_line(line: &[u8]) -> Result<StatusLine, ParseError> {
     let status = digits.iter().fold(0u16, |n, d| n * 10 + u16::from(d - b'0'));
     let reason = match rest {
         [] | [b' '] => None,
-        [b' ', reason @ ..] if scan::control(reason, 0).is_none() => Some(Span::new(13, line.len())),
+        [b' ', reason @ ..] if scan::control(reason, 0) == reason.len() => Some(Span::new(13, line.len())),
         _ => return Err(ParseError::InvalidStatusLine),
     };
     if !(100..=599).contains(&status) {

@@ -29,8 +29,8 @@ pub(crate) fn is_target(bytes: &[u8]) -> bool {
 pub(crate) fn split_query(span: Span, bytes: &[u8]) -> (Span, Option<Span>) {
     let start = span.start as usize;
     match scan::question(bytes) {
-        None => (span, None),
-        Some(at) => (Span::new(start, start + at), Some(Span::new(start + at + 1, span.end()))),
+        at if at == bytes.len() => (span, None),
+        at => (Span::new(start, start + at), Some(Span::new(start + at + 1, span.end()))),
     }
 }
 
@@ -107,7 +107,7 @@ pub(crate) fn is_authority(bytes: &[u8], needs_port: bool) -> bool {
 #[inline(always)]
 pub(crate) fn is_authority_at(arena: &[u8], span: Span) -> bool {
     let end = span.end();
-    let stop = scan::non_host(arena, span.start as usize).map_or(end, |stop| stop.min(end));
+    let stop = scan::non_host(arena, span.start as usize).min(end);
     let plain = stop > span.start as usize
         && (stop == end || arena[stop] == b':' && arena.get(stop + 1..end).is_some_and(is_port));
     plain || is_authority(span.of(arena), false)
@@ -115,17 +115,17 @@ pub(crate) fn is_authority_at(arena: &[u8], span: Span) -> bool {
 
 #[inline]
 fn is_port(digits: &[u8]) -> bool {
+    if digits.len() > 5 {
+        return false;
+    }
     let mut number = 0u32;
     for digit in digits.iter().map(|d| d.wrapping_sub(b'0')) {
         if digit > 9 {
             return false;
         }
         number = number * 10 + u32::from(digit);
-        if number > 65535 {
-            return false;
-        }
     }
-    digits.len() <= 5
+    number <= 65535
 }
 
 /// Host and port of an authority; the port is what follows the last colon outside brackets.
