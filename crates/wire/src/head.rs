@@ -296,21 +296,28 @@ impl Head {
     /// Writes the fields as lines. Lines that stand in the arena side by side are copied at once.
     pub(crate) fn write_lines(&self, out: &mut Vec<u8>) {
         let (mut start, mut end) = (0, 0);
-        for entry in self.entries.iter().filter(|e| e.alive()) {
-            let from = entry.name_start as usize;
-            if entry.flags & PLAIN == 0 || from != end {
-                out.extend_from_slice(self.arena.get(start..end).unwrap_or_default());
-                (start, end) = (from, from);
-            }
-            if entry.flags & PLAIN == 0 {
+        for entry in &self.entries {
+            if entry.flags == ALIVE | PLAIN && entry.name_start == end {
+                end = entry.value.start + entry.value.len + 2;
+            } else if entry.flags == ALIVE | PLAIN {
+                self.write_run(start, end, out);
+                (start, end) = (entry.name_start, entry.value.start + entry.value.len + 2);
+            } else if entry.alive() {
+                self.write_run(start, end, out);
+                (start, end) = (0, 0);
                 for part in [entry.name().of(&self.arena), b": ", entry.value.of(&self.arena), b"\r\n"] {
                     out.extend_from_slice(part);
                 }
-            } else {
-                end = entry.value.end() + 2;
             }
         }
-        out.extend_from_slice(self.arena.get(start..end).unwrap_or_default());
+        self.write_run(start, end, out);
+    }
+
+    #[inline]
+    fn write_run(&self, start: u32, end: u32, out: &mut Vec<u8>) {
+        if start < end {
+            out.extend_from_slice(self.arena.get(start as usize..end as usize).unwrap_or_default());
+        }
     }
 
     /// Drops the entries and leaves the arena as it is.

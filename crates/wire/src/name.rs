@@ -215,10 +215,9 @@ impl Known {
         let by_slot: &'static [u8; SLOTS] = &BY_SLOT;
         let patterns: &'static [Pattern] = &PATTERNS;
         let number = by_slot[slot(words, name.len(), FACTOR) % SLOTS];
-        let Some(pattern) = patterns.get(number as usize) else { return UNKNOWN };
-        let differs = (words[0] | pattern.masks[0]) ^ pattern.words[0]
-            | (words[1] | pattern.masks[1]) ^ pattern.words[1];
-        if differs != 0 || pattern.len != name.len() || (name.len() > 16 && !is_named(number, name)) {
+        let Some(&Pattern { words: lower, masks, len }) = patterns.get(number as usize) else { return UNKNOWN };
+        let differs = (words[0] | masks[0]) ^ lower[0] | (words[1] | masks[1]) ^ lower[1];
+        if differs | (len ^ name.len()) as u64 != 0 || (name.len() > 16 && !is_named(number, name)) {
             return UNKNOWN;
         }
         number

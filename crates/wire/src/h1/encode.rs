@@ -158,7 +158,7 @@ pub fn encode_trailers(trailers: Option<&Head>, out: &mut Vec<u8>) {
 }
 
 fn put_status_line(out: &mut Vec<u8>, response: &ResponseHead) {
-    if response.status == 200 && response.reason.is_none() {
+    if response.status == 200 && response.reason_phrase() == b"OK" {
         return put(out, b"HTTP/1.1 200 OK\r\n");
     }
     let status = response.status;

@@ -84,7 +84,8 @@ impl Cursor {
         bound: Bound,
         mut take: impl FnMut(FieldLine) -> Result<(), E>,
     ) -> Result<(), E> {
-        if self.scanned > self.pos {
+        // A buffer of less than a block is scanned differently; told here, it is not asked for each line.
+        if self.scanned > self.pos || buffer.len() < 16 {
             return Ok(());
         }
         let mut pos = self.pos;
