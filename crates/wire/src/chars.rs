@@ -1,5 +1,5 @@
-//! Byte classes and the scans over them: one load per byte from a table, or eight bytes at a time.
-//! No grammar lives here, only sets of bytes.
+//! Byte classes, and tests of whole texts against them: one load per byte from a table.
+//! No grammar lives here, only sets of bytes; what looks for a byte in a buffer is in `scan`.
 
 const TOKEN: u8 = 1;
 const TARGET: u8 = 2;

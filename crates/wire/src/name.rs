@@ -1,5 +1,5 @@
 //! Field names: about seventy known ones are one byte, all others are text.
-//! Look-up is by length and a compile-time hash; nothing here allocates on the request path.
+//! Look-up is by both ends, length and a compile-time hash; nothing here allocates on the request path.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -215,7 +215,9 @@ impl Known {
         let by_slot: &'static [u8; SLOTS] = &BY_SLOT;
         let patterns: &'static [Pattern] = &PATTERNS;
         let number = by_slot[slot(words, name.len(), FACTOR) % SLOTS];
-        let Some(&Pattern { words: lower, masks, len }) = patterns.get(number as usize) else { return UNKNOWN };
+        let Some(&Pattern { words: lower, masks, len }) = patterns.get(number as usize) else {
+            return UNKNOWN;
+        };
         let differs = (words[0] | masks[0]) ^ lower[0] | (words[1] | masks[1]) ^ lower[1];
         if differs | (len ^ name.len()) as u64 != 0 || (name.len() > 16 && !is_named(number, name)) {
             return UNKNOWN;

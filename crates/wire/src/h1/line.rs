@@ -74,7 +74,6 @@ impl Cursor {
         Ok(Some(line))
     }
 
-    /// The next field line.
     /// Gives out the field lines that follow as long as they are complete and plain ones, as nearly all are;
     /// then [`Cursor::field`] has to be asked.
     #[inline(always)]
@@ -84,15 +83,14 @@ impl Cursor {
         bound: Bound,
         mut take: impl FnMut(FieldLine) -> Result<(), E>,
     ) -> Result<(), E> {
+        // A line that crosses the bound is not complete here; the long way sees why.
+        let buffer = buffer.get(..bound.end).unwrap_or(buffer);
         // A buffer of less than a block is scanned differently; told here, it is not asked for each line.
         if self.scanned > self.pos || buffer.len() < 16 {
             return Ok(());
         }
         let mut pos = self.pos;
         while let Some((line, next)) = plain_field(buffer, pos) {
-            if next > bound.end {
-                break;
-            }
             pos = next;
             take(line)?;
         }
@@ -100,7 +98,7 @@ impl Cursor {
         Ok(())
     }
 
-    /// The next field line of any kind, the end, or what is wrong. It judges alone:
+    /// The next field line of any kind, the end, or what is wrong. This judges alone:
     /// [`Cursor::plain_fields`] takes nothing that this would not take in the same way.
     #[inline(always)]
     pub fn field(&mut self, buffer: &[u8], bound: Bound) -> Result<Next, ParseError> {
@@ -112,6 +110,7 @@ impl Cursor {
         self.any_field(buffer, bound)
     }
 
+    /// The same but for an end that is there whole.
     #[inline(never)]
     fn any_field(&mut self, buffer: &[u8], bound: Bound) -> Result<Next, ParseError> {
         // A line that was incomplete before is looked at again only when its end is there.
