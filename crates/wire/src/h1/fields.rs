@@ -143,19 +143,13 @@ impl Collected {
     }
 
     fn connection(&mut self, arena: &[u8], value: Span) -> Result<(), ParseError> {
-        // All that most say.
-        match value.of(arena) {
-            b"keep-alive" if self.options < MAX_CONNECTION_OPTIONS => {
-                self.options += 1;
-                self.connection.keep_alive = true;
-                return Ok(());
-            }
-            b"close" if self.options < MAX_CONNECTION_OPTIONS => {
-                self.options += 1;
-                self.connection.close = true;
-                return Ok(());
-            }
-            _ => {}
+        // All that most say. Compared as a whole, not byte by byte.
+        let (keep_alive, close) = (value.of(arena) == b"keep-alive", value.of(arena) == b"close");
+        if (keep_alive || close) && self.options < MAX_CONNECTION_OPTIONS {
+            self.options += 1;
+            self.connection.keep_alive |= keep_alive;
+            self.connection.close |= close;
+            return Ok(());
         }
         let mut start = value.start as usize;
         for part in value.of(arena).split(|&b| b == b',') {
