@@ -20,10 +20,10 @@ impl Config {
     pub fn run(self) -> Outcome {
         let Action::Show(input) = self.action;
         let loaded = narthex::load_path(&input.config, &input.overlay);
-        if loaded.node.is_none() {
+        let Some(shown) = narthex_config::show(&loaded) else {
             return Err(Failure::Refused(loaded.render(colour_errors())));
-        }
-        say(narthex_config::show(&loaded).trim_end())?;
+        };
+        say(shown.trim_end())?;
         if loaded.is_good() { Ok(()) } else { Err(Failure::Refused(loaded.render(colour_errors()))) }
     }
 }
