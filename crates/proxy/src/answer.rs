@@ -97,7 +97,7 @@ pub async fn respond(run: &mut Run, line: &mut Line<'_>, mut answer: Answer) -> 
 }
 
 /// `Date` (RFC 9110 6.6.1) and the correlation id.
-fn stamp(run: &mut Run, line: &Line<'_>) {
+pub fn stamp(run: &mut Run, line: &Line<'_>) {
     let head = &mut run.response.head;
     if !head.contains(&DATE) {
         line.worker.with_date(|date| put(head, &DATE, date));

@@ -14,11 +14,11 @@ use narthex_net::{
 };
 use narthex_wire::{ParseError, Version};
 
-use crate::answer::refusal;
+use crate::answer::{refusal, stamp};
 use crate::exchange::{Interrupt, Line, Peer, Run};
 use crate::finish::Finish;
-use crate::problem::put;
 use crate::request::handle;
+use crate::routing::identify;
 use crate::snapshot::ListenerPlan;
 use crate::worker::{Phase, Worker};
 
@@ -199,11 +199,12 @@ async fn refuse_head(mut finish: Finish, mut line: Line<'_>, error: ParseError) 
 
 /// An answer outside of any route: no policies, and the connection closes.
 async fn answer_bare(run: &mut Run, line: &mut Line<'_>, reason: Reason, detail: Detail) -> Result<(), ()> {
+    if run.exchange.request_id.is_empty() {
+        identify(run, line);
+    }
     let answer = refusal(run, reason, detail);
     let crate::answer::Answer::Own(body) = answer else { return Err(()) };
-    line.worker.with_date(|date| {
-        put(&mut run.response.head, &narthex_wire::Name::known(narthex_wire::Known::Date), date);
-    });
+    stamp(run, line);
     run.is_started = true;
     if run.exchange.request.version == Version::Http2 {
         run.exchange.request.version = run.protocol;

@@ -5,7 +5,6 @@ use std::task::Poll;
 
 use narthex_contract::{Detail, Reply, ServiceId, core};
 use narthex_net::{HeadError, Inbound};
-use narthex_wire::Version;
 
 use crate::exchange::{Interrupt, Line, Run};
 use crate::forwarded;
@@ -71,7 +70,6 @@ fn prepare(run: &mut Run, line: &Line<'_>, service: &Service, route: &Route) {
             PathEdit::Rewrite(_) => exchange.request.set_path(&run.rewritten),
         };
         debug_assert!(edited.is_ok(), "a part of a normalised path is a valid path");
-        exchange.request.version = Version::Http11;
         let upgraded = exchange.request.set_upgrade(None);
         debug_assert!(upgraded.is_ok(), "removing cannot fail");
     }
