@@ -128,6 +128,8 @@ pub struct Exchange {
     pub client: Client,
     pub began: Moment,
     pub request_id: String,
+    /// `request_id` is what the client sent as `X-Request-Id`, not 32 random hexadecimal digits of the core's.
+    pub request_id_is_given: bool,
     /// A policy took the correlation id over: the core neither sends nor echoes its own.
     pub request_id_is_handled: bool,
     pub trace: TraceContext,
@@ -156,6 +158,7 @@ impl Exchange {
         self.path.clear();
         self.host.clear();
         self.request_id.clear();
+        self.request_id_is_given = false;
         self.request_id_is_handled = false;
         self.trace = TraceContext::default();
         self.label = None;

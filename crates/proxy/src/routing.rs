@@ -54,7 +54,10 @@ pub fn identify(run: &mut Run, line: &Line<'_>) {
     exchange.host.push_str(host_without_port(exchange.request.authority()));
     let given = exchange.request.head.get_known(Known::XRequestId).filter(|id| is_acceptable(id));
     match given.and_then(|id| std::str::from_utf8(id).ok()) {
-        Some(id) => exchange.request_id.push_str(id),
+        Some(id) => {
+            exchange.request_id.push_str(id);
+            exchange.request_id_is_given = true;
+        }
         None => push_hex(&mut exchange.request_id, [worker.random(), worker.random()]),
     }
     let random = [worker.random(), worker.random(), worker.random()];
