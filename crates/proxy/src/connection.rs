@@ -36,6 +36,7 @@ pub async fn serve(stream: Stream, peer: std::net::SocketAddr, listener: usize, 
     loop {
         let Some(plan) = worker.snapshot().listener(listener).cloned() else { return };
         let idle_due = worker.due(if served == 0 { plan.bounds.head } else { plan.bounds.idle });
+        worker.refresh();
         let is_ready = poll_fn(|cx| {
             registered.note(cx.waker());
             let Inbound::H1(server) = &mut inbound else { return Poll::Ready(false) };
@@ -315,6 +316,7 @@ async fn h2_streams(
                 return Poll::Ready(accepted);
             }
             if open.get() > 0 {
+                worker.refresh();
                 idle_due = worker.due(idle);
             }
             if deadline.poll(cx, worker.clock(), idle_due).is_ready() && !is_drained {
