@@ -22,6 +22,8 @@ const PIECE: &[u8] = &[b'.'; 16 * 1024];
 const PAUSE: Duration = Duration::from_millis(200);
 
 pub(crate) type Answer = Response<Content>;
+/// An answer that refuses; boxed, because it is the rare one.
+pub(crate) type Refusal = Box<Answer>;
 
 /// A request, taken apart.
 pub(crate) struct Asked {
@@ -37,7 +39,7 @@ impl Asked {
     ///
     /// # Errors
     /// The answer to a body that is too large or breaks off.
-    pub(crate) async fn read(request: Request<Incoming>) -> Result<Self, Answer> {
+    pub(crate) async fn read(request: Request<Incoming>) -> Result<Self, Refusal> {
         let (head, body) = request.into_parts();
         let segments = head.uri.path().trim_start_matches('/').split('/').map(str::to_owned).collect();
         let pairs = head.uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
@@ -56,7 +58,7 @@ impl Asked {
     ///
     /// # Errors
     /// The answer to a body that is none.
-    pub(crate) fn object(&self) -> Result<Value, Answer> {
+    pub(crate) fn object(&self) -> Result<Value, Refusal> {
         match serde_json::from_slice(&self.body) {
             Ok(value @ Value::Object(_)) => Ok(value),
             Ok(_) => Err(problem(422, "the body is not a JSON object")),
@@ -149,8 +151,8 @@ pub(crate) fn nothing() -> Answer {
 }
 
 /// An error of the service's own, which tells it from one of the gateway's.
-pub(crate) fn problem(status: u16, what: &str) -> Answer {
-    value(status, &json!({ "error": what, "from": "the demo service" }))
+pub(crate) fn problem(status: u16, what: &str) -> Refusal {
+    Box::new(value(status, &json!({ "error": what, "from": "the demo service" })))
 }
 
 /// So many bytes.

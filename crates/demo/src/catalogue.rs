@@ -1,6 +1,6 @@
 //! The catalogue: products that never change, and a download as large as one likes.
 
-use crate::answer::{Answer, Asked, download, problem, value};
+use crate::answer::{Answer, Asked, Refusal, download, problem, value};
 use crate::server::Service;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ impl Default for Catalogue {
 }
 
 impl Service for Catalogue {
-    fn answer(&mut self, asked: &Asked) -> Result<Answer, Answer> {
+    fn answer(&mut self, asked: &Asked) -> Result<Answer, Refusal> {
         match asked.path() {
             ("GET" | "HEAD", path) if path == ["products"] => {
                 Ok(value(200, &json!({ "products": self.all.values().collect::<Vec<_>>() })))

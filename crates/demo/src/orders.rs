@@ -1,6 +1,6 @@
 //! The orders: list (of one user), read, make, cancel, and a stream of events.
 
-use crate::answer::{Answer, Asked, created, events, nothing, problem, value};
+use crate::answer::{Answer, Asked, Refusal, created, events, nothing, problem, value};
 use crate::server::Service;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ impl Default for Orders {
 }
 
 impl Service for Orders {
-    fn answer(&mut self, asked: &Asked) -> Result<Answer, Answer> {
+    fn answer(&mut self, asked: &Asked) -> Result<Answer, Refusal> {
         match asked.path() {
             ("GET" | "HEAD", path) if path == ["orders"] => {
                 let user = asked.number("user", u64::MAX);
@@ -50,7 +50,7 @@ impl Service for Orders {
 }
 
 impl Orders {
-    fn make(&mut self, given: &Value) -> Result<Answer, Answer> {
+    fn make(&mut self, given: &Value) -> Result<Answer, Refusal> {
         let number = |key: &str| {
             let wrong = || problem(422, &format!("`{key}` is missing, or is no number from 1 on"));
             given[key].as_u64().filter(|number| *number > 0).ok_or_else(wrong)

@@ -1,7 +1,7 @@
 //! Listens for the three services, in one thread with a runtime of its own, and does what all of them share: `/healthz`,
 //! `?delay_ms=` (up to 60 s) and `?fail=` (a status from 400).
 
-use crate::answer::{Answer, Asked, problem, value};
+use crate::answer::{Answer, Asked, Refusal, problem, value};
 use crate::{catalogue, orders, users};
 use hyper::Request;
 use hyper::body::Incoming;
@@ -81,7 +81,7 @@ impl Drop for Demo {
 
 /// What one of the services does.
 pub(crate) trait Service: 'static {
-    fn answer(&mut self, asked: &Asked) -> Result<Answer, Answer>;
+    fn answer(&mut self, asked: &Asked) -> Result<Answer, Refusal>;
 }
 
 async fn serve(listener: TcpListener, name: &'static str, service: impl Service) {
@@ -113,17 +113,17 @@ async fn respond(
 ) -> Result<Answer, Infallible> {
     let asked = match Asked::read(request).await {
         Ok(asked) => asked,
-        Err(answer) => return Ok(answer),
+        Err(refusal) => return Ok(*refusal),
     };
     if let Some(delay) = asked.number("delay_ms", 60_000) {
         tokio::time::sleep(Duration::from_millis(delay)).await;
     }
     if let Some(status) = asked.number("fail", 599).filter(|status| *status >= 400) {
-        return Ok(problem(status as u16, "it fails on demand"));
+        return Ok(*problem(status as u16, "it fails on demand"));
     }
     if let ("GET" | "HEAD", ["healthz"]) = (asked.method.as_str(), asked.path().1.as_slice()) {
         return Ok(value(200, &json!({ "service": name, "healthy": true })));
     }
     let answer = service.borrow_mut().answer(&asked);
-    Ok(answer.unwrap_or_else(|refusal| refusal))
+    Ok(answer.unwrap_or_else(|refusal| *refusal))
 }

@@ -1,6 +1,6 @@
 //! The users: list, read, make, delete.
 
-use crate::answer::{Answer, Asked, created, nothing, problem, value};
+use crate::answer::{Answer, Asked, Refusal, created, nothing, problem, value};
 use crate::server::Service;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ impl Default for Users {
 }
 
 impl Service for Users {
-    fn answer(&mut self, asked: &Asked) -> Result<Answer, Answer> {
+    fn answer(&mut self, asked: &Asked) -> Result<Answer, Refusal> {
         match asked.path() {
             ("GET" | "HEAD", path) if path == ["users"] => {
                 Ok(value(200, &json!({ "users": self.all.values().collect::<Vec<_>>() })))
@@ -42,7 +42,7 @@ impl Service for Users {
 }
 
 impl Users {
-    fn make(&mut self, given: &Value) -> Result<Answer, Answer> {
+    fn make(&mut self, given: &Value) -> Result<Answer, Refusal> {
         let text = |key: &str| given[key].as_str().map(str::trim).filter(|text| !text.is_empty());
         let name = text("name").ok_or_else(|| problem(422, "`name` is missing"))?;
         let email = text("email").filter(|email| email.contains('@'));

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 fn ask(address: SocketAddr, method: &str, target: &str, body: &str) -> Response {
     let request =
         format!("{method} {target} HTTP/1.1\r\nHost: demo\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    RawClient::connect(address).unwrap().exchange(request).unwrap()
+    let mut client = RawClient::connect(address).expect("the demo listens");
+    client.exchange(request).expect("the demo answers")
 }
 
 #[test]
