@@ -53,7 +53,10 @@ fn every_folder_is_registered_under_its_name_and_in_order() {
 
 #[test]
 fn every_destination_has_a_summary() {
+    let list = include_str!("../README.md");
     for kind in DESTINATIONS {
+        let row = format!("| [`{0}`](src/{0}/README.md) |", kind.name());
+        assert!(list.contains(&row), "the crate's README lacks a row `{row}`");
         let summary = kind.summary();
         assert!(
             summary.ends_with('.') && !summary.contains('\n'),
@@ -73,6 +76,18 @@ fn every_example_compiles_and_answers() {
             let mut cx = DestinationCx { exchange: &mut exchange, random: 1 };
             let is_answer = matches!(compiled.answer(&mut cx), Outcome::Answer(_) | Outcome::Forward(_));
             assert!(is_answer, "{}: a README example answers without waiting", kind.name());
+        }
+    }
+}
+
+#[test]
+fn every_example_fits_its_schema() {
+    for kind in DESTINATIONS {
+        let validator = jsonschema::validator_for(kind.schema().as_value()).unwrap();
+        for settings in examples(*kind) {
+            let told: Vec<String> =
+                validator.iter_errors(&settings.to_json()).map(|error| error.to_string()).collect();
+            assert!(told.is_empty(), "{}: a README example does not fit the schema: {told:?}", kind.name());
         }
     }
 }
