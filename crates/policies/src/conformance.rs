@@ -92,7 +92,10 @@ fn every_folder_is_registered_under_its_name_and_in_order() {
 
 #[test]
 fn every_policy_has_a_stage_and_a_summary() {
+    let list = include_str!("../README.md");
     for kind in POLICIES {
+        let row = format!("| [`{0}`](src/{0}/README.md) | {1} |", kind.name(), kind.stages()[0]);
+        assert!(list.contains(&row), "the crate's README lacks a row `{row}`");
         assert!(!kind.stages().is_empty(), "{}: STAGES needs at least its default", kind.name());
         let summary = kind.summary();
         assert!(
@@ -108,6 +111,18 @@ fn every_example_compiles() {
     for kind in POLICIES {
         for settings in examples(*kind) {
             compiled(*kind, &settings);
+        }
+    }
+}
+
+#[test]
+fn every_example_fits_its_schema() {
+    for kind in POLICIES {
+        let validator = jsonschema::validator_for(kind.schema().as_value()).unwrap();
+        for settings in examples(*kind) {
+            let told: Vec<String> =
+                validator.iter_errors(&settings.to_json()).map(|error| error.to_string()).collect();
+            assert!(told.is_empty(), "{}: a README example does not fit the schema: {told:?}", kind.name());
         }
     }
 }

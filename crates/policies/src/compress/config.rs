@@ -32,7 +32,7 @@ pub struct Config {
 pub struct Level {
     /// 1 to 9.
     pub gzip: Spanned<i64>,
-    /// 2 to 11: the levels below cannot hold small pieces back.
+    /// 2 to 6: those below cannot hold small pieces back, those above take 10 MiB and more for each response.
     pub br: Spanned<i64>,
     /// 1 to 19.
     pub zstd: Spanned<i64>,
@@ -78,7 +78,7 @@ pub fn compile(config: &Config, cx: &mut CompileCx<'_>) -> Option<Compress> {
     let mut is_valid = check_codings(&config.codings, cx);
     let level = &config.level;
     for (coding, level, low, high) in
-        [("gzip", &level.gzip, 1, 9), ("br", &level.br, 2, 11), ("zstd", &level.zstd, 1, 19)]
+        [("gzip", &level.gzip, 1, 9), ("br", &level.br, 2, 6), ("zstd", &level.zstd, 1, 19)]
     {
         if !(low..=high).contains(&level.value) {
             let message = format!("{coding} has no level {}", level.value);

@@ -17,8 +17,11 @@ use serde::Deserialize;
 
 /// Bytes of output that wait for room.
 const WINDOW: usize = 8 * 1024;
-/// How far back zstd and brotli look, as a power of two: 256 KiB, a bound for the memory of each response.
+/// How far back zstd and brotli look, as a power of two: 256 KiB.
 const LOOK_BACK: u32 = 18;
+/// Entries of zstd's tables from level 4 on, as a power of two. Without it level 19 takes 80 MiB for one response, with it
+/// no level takes more than 2 MiB.
+const TABLE: u32 = LOOK_BACK - 1;
 
 /// A content coding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -45,7 +48,13 @@ impl Coding {
     fn encoder(self, level: i32) -> Box<dyn EncodeV2> {
         match self {
             Self::Gzip => Box::new(GzipEncoder::new(Level::Precise(level).into())),
-            Self::Zstd => Box::new(ZstdEncoder::new_with_params(level, &[CParameter::window_log(LOOK_BACK)])),
+            Self::Zstd => {
+                let window = CParameter::window_log(LOOK_BACK);
+                let bounded = [window, CParameter::hash_log(TABLE), CParameter::chain_log(TABLE)];
+                // The tables of the levels below are smaller by themselves.
+                let params = if level < 4 { &bounded[..1] } else { &bounded[..] };
+                Box::new(ZstdEncoder::new_with_params(level, params))
+            }
             Self::Br => {
                 let params = EncoderParams::default().quality(Level::Precise(level));
                 Box::new(BrotliEncoder::new(params.window_size(LOOK_BACK as i32)))

@@ -8,13 +8,15 @@ use proptest::prelude::*;
 use super::encoder::{Coding, Encoding};
 use crate::shared::testing::{Compiled, compile, drive, drive_one, field, problems, response};
 
-const CODINGS: [(Coding, i32); 6] = [
+const CODINGS: [(Coding, i32); 8] = [
     (Coding::Gzip, 5),
     (Coding::Br, 4),
     (Coding::Zstd, 3),
     (Coding::Gzip, 9),
     (Coding::Br, 2),
-    (Coding::Zstd, 12),
+    (Coding::Br, 6),
+    (Coding::Zstd, 6),
+    (Coding::Zstd, 19),
 ];
 
 fn decoder(coding: Coding) -> Box<dyn DecodeV2> {
@@ -264,7 +266,8 @@ fn what_is_refused_at_compile() {
         ("{ types: [text] }", "invalid_media_type"),
         ("{ types: ['text/html; charset=utf-8'] }", "invalid_media_type"),
         ("{ level: { gzip: 0 } }", "from 1 to 9"),
-        ("{ level: { br: 1 } }", "from 2 to 11"),
+        ("{ level: { br: 1 } }", "from 2 to 6"),
+        ("{ level: { br: 7 } }", "from 2 to 6"),
         ("{ level: { zstd: -1 } }", "from 1 to 19"),
         ("{ min_size: lots }", "size"),
     ] {

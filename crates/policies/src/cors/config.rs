@@ -88,8 +88,8 @@ fn listed(
     cx: &mut CompileCx<'_>,
     check: fn(&Spanned<String>, &mut CompileCx<'_>) -> bool,
 ) -> Option<Listed> {
-    let is_valid = texts.iter().fold(true, |valid, text| (text.value == "*" || check(text, cx)) && valid);
-    if !is_valid {
+    let faulty = texts.iter().filter(|text| text.value != "*" && !check(text, cx)).count();
+    if faulty > 0 {
         return None;
     }
     if credentials && texts.iter().any(|text| text.value == "*") {

@@ -106,8 +106,8 @@ impl Origins {
             return any(rules, credentials, span, cx);
         }
         let mut compiled = Rules::default();
-        let is_valid = rules.iter().fold(true, |valid, rule| compiled.add(rule, credentials, cx) && valid);
-        is_valid.then_some(Self::Some(compiled))
+        let faulty = rules.iter().filter(|rule| !compiled.add(rule, credentials, cx)).count();
+        (faulty == 0).then_some(Self::Some(compiled))
     }
 }
 

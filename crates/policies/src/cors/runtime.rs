@@ -32,7 +32,8 @@ pub struct Cors {
     pub(super) private_network: bool,
     /// The exact rule that the origin fits, or `BY_PATTERN`.
     pub(super) allowed: Slot<u64>,
-    /// The origin that a pattern allowed.
+    /// The origin that a pattern allowed: the one allocation, and only for patterns. It cannot be read again from the
+    /// request when the response is there, because another policy may have removed it.
     pub(super) echoed: Slot<Bytes>,
 }
 

@@ -17,7 +17,7 @@ use ranges::Ranges;
 narthex_contract::reasons! {
     IP_DENIED = "ip_denied" 403 Client "This address may not call this API.",
         means "The client's address is in the deny list of an `ip_access`, or has an allow list and is not in it.",
-        do "Compare the log's client address with the lists; behind a proxy, check that `trusted_hops` or `trusted_proxies` is right.";
+        do "Compare the log's client address with the lists; behind a proxy, check that the listener's `trusted_hops` and `trusted_proxies` are right.";
 }
 
 /// The kind.
