@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use narthex_contract::{Detail, Reply, TraceContext, core};
+use narthex_contract::{Detail, Hooks, Reply, TraceContext, core};
 use narthex_net::Inbound;
 use narthex_router::{Facts, Found, NoTrace, PathError, normalise};
 use narthex_wire::{Head, Known, Method, Name, RequestHead};
@@ -51,10 +51,14 @@ pub fn identify(run: &mut Run, line: &Line<'_>) {
     exchange.client.peer = line.peer.address;
     exchange.client.ip =
         forwarded::client_ip(line.plan.forwarded, &exchange.request.head, line.peer.address.ip());
-    exchange.host.push_str(host_without_port(exchange.request.authority()));
+    exchange.authority.push_str(exchange.request.authority());
+    exchange.host.push_str(host_without_port(&exchange.authority));
     let given = exchange.request.head.get_known(Known::XRequestId).filter(|id| is_acceptable(id));
     match given.and_then(|id| std::str::from_utf8(id).ok()) {
-        Some(id) => exchange.request_id.push_str(id),
+        Some(id) => {
+            exchange.request_id.push_str(id);
+            exchange.request_id_is_given = true;
+        }
         None => push_hex(&mut exchange.request_id, [worker.random(), worker.random()]),
     }
     let random = [worker.random(), worker.random(), worker.random()];
@@ -85,9 +89,11 @@ pub async fn route(run: &mut Run, line: &mut Line<'_>) -> Result<Option<Reply>, 
     let normalised = normal_path(run, &gateway);
     let due = line.due(crate::RouteTimes::default().deadline);
     let has_body = !matches!(run.exchange.request.framing, narthex_wire::Framing::None);
-    let admitted = gateway.before.on_request(&mut run.exchange, has_body, &mut run.before);
-    if let Some(reply) = line.wait_for(due, admitted).await? {
-        return Ok(Some(reply));
+    if !gateway.before.is_silent(Hooks::REQUEST, &mut run.before) {
+        let admitted = gateway.before.on_request(&mut run.exchange, has_body, &mut run.before);
+        if let Some(reply) = line.wait_for(due, admitted).await? {
+            return Ok(Some(reply));
+        }
     }
     if let Err(error) = normalised {
         let detail = Detail { operator: Detail::operator(error.to_string()).operator, ..Detail::client(error.code()) };
@@ -171,7 +177,7 @@ fn find(run: &mut Run, gateway: &Arc<Gateway>) -> Option<Reply> {
 
 /// A normalised path holds one only where some route of the gateway keeps them.
 fn holds_encoded_slash(path: &str) -> bool {
-    path.contains("%2F") || path.contains("%5C")
+    path.contains('%') && (path.contains("%2F") || path.contains("%5C"))
 }
 
 /// The method that a CORS preflight asks about.

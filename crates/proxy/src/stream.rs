@@ -112,6 +112,7 @@ pub async fn stream(run: &mut Run, line: &mut Line<'_>, answer: Answer) -> Resul
         let now_moved = upload.carried + download.carried;
         if now_moved != moved {
             moved = now_moved;
+            line.worker.refresh();
             due = line.due(if download.waits_for() == WaitsFor::Sink { write } else { idle }).min(limit);
         }
         line.poll_interrupt(cx, due).map(Err)
@@ -119,7 +120,7 @@ pub async fn stream(run: &mut Run, line: &mut Line<'_>, answer: Answer) -> Resul
     .await;
     run.exchange.bytes_in = run.exchange.bytes_in.max(run.upload.carried);
     run.exchange.bytes_out = run.download.carried;
-    run.exchange.timings.service_done = line.worker.now();
+    run.exchange.timings.service_done = line.worker.refresh();
     match ended {
         Ok(Ok(())) => {
             if let Some(call) = call {

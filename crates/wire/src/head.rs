@@ -104,7 +104,12 @@ pub struct Head {
     pub(crate) entries: Vec<Entry>,
     /// Indices of removed entries, in the order of removal.
     removals: Vec<u32>,
+    /// One bit for each known name that ever stood here: what was never there need not be looked for.
+    seen: u128,
 }
+
+/// [`Head`] keeps one bit for each.
+const _: () = assert!(Known::ALL.len() < 128, "the set of seen names has 128 bits");
 
 impl Head {
     /// An empty head that owns no memory.
@@ -115,7 +120,7 @@ impl Head {
     /// An empty head whose arena is this vector; its contents are dropped, its capacity is kept.
     pub fn with_arena(mut arena: Vec<u8>) -> Head {
         arena.clear();
-        Head { arena, entries: Vec::new(), removals: Vec::new() }
+        Head { arena, ..Head::default() }
     }
 
     /// Removes everything and keeps the capacity.
@@ -159,6 +164,9 @@ impl Head {
     /// The first value of a known name.
     #[inline]
     pub fn get_known(&self, known: Known) -> Option<&[u8]> {
+        if !self.has_seen(known) {
+            return None;
+        }
         let entry = self.entries.iter().find(|e| e.known == known as u8 && e.alive())?;
         Some(entry.value.of(&self.arena))
     }
@@ -216,7 +224,7 @@ impl Head {
     /// Removes all fields of the name; says whether there were any.
     pub fn remove(&mut self, name: &Name) -> bool {
         match name.as_known() {
-            Some(known) => self.remove_where(|e, _| e.known == known as u8),
+            Some(known) => self.has_seen(known) && self.remove_where(|e, _| e.known == known as u8),
             None => self.remove_custom(name.as_str().as_bytes()),
         }
     }
@@ -273,13 +281,35 @@ impl Head {
         if name.len() > u16::MAX as usize || !self.has_room(name.len() + value.len() + 4) {
             return Err(InvalidValue::TooLong);
         }
+        self.arena.reserve(name.len() + value.len() + 4);
         let name = self.store(name);
         self.store(b": ");
         let value = self.store(value);
         self.store(b"\r\n");
         let known = known.map_or(UNKNOWN, |known| known as u8);
-        self.entries.push(Entry::new(name, value, known, true));
+        self.enter(Entry::new(name, value, known, true));
         Ok(())
+    }
+
+    /// Adds an entry.
+    #[inline]
+    pub(crate) fn enter(&mut self, entry: Entry) {
+        if entry.known != UNKNOWN {
+            self.seen |= 1 << entry.known;
+        }
+        self.entries.push(entry);
+    }
+
+    /// Notes the names of entries that a parser added by itself.
+    #[inline]
+    pub(crate) fn see_all(&mut self) {
+        let known = self.entries.iter().filter(|entry| entry.known != UNKNOWN);
+        self.seen = known.fold(0, |seen, entry| seen | 1 << entry.known);
+    }
+
+    #[inline]
+    fn has_seen(&self, known: Known) -> bool {
+        self.seen & 1 << known as u8 != 0
     }
 
     pub(crate) fn has_room(&self, bytes: usize) -> bool {
@@ -324,6 +354,7 @@ impl Head {
     pub(crate) fn forget(&mut self) {
         self.entries.clear();
         self.removals.clear();
+        self.seen = 0;
     }
 
     /// Removes the fields of a name that is not a known one.

@@ -12,7 +12,7 @@ use super::{Instance, Place, Service};
 
 /// A kept HTTP/1.1 connection.
 struct Idle {
-    client: H1Client,
+    client: Box<H1Client>,
     place: Place,
     since: u64,
 }
@@ -48,7 +48,7 @@ impl Drop for StreamPlace {
 
 impl Pools {
     /// The connection that was used last, if the instance has not closed it.
-    pub fn take(&mut self, instance: &Instance) -> Option<(H1Client, Place)> {
+    pub fn take(&mut self, instance: &Instance) -> Option<(Box<H1Client>, Place)> {
         let idle = &mut self.0.get_mut(&instance.id)?.idle;
         while let Some(kept) = idle.pop() {
             if !kept.client.is_stale() {
@@ -58,7 +58,7 @@ impl Pools {
         None
     }
 
-    pub fn keep(&mut self, service: &Service, instance: &Arc<Instance>, client: H1Client, place: Place, now: u64) {
+    pub fn keep(&mut self, service: &Service, instance: &Arc<Instance>, client: Box<H1Client>, place: Place, now: u64) {
         if instance.is_removed() || service.state.wanted.swap(false, Ordering::AcqRel) {
             return;
         }

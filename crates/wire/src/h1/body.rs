@@ -243,7 +243,7 @@ impl BodyDecoder {
                 }
                 if may_be_trailer(line.name.of(&trailers.head.arena), Known::from_number(line.known)) {
                     let entry = Entry::new(line.name, line.value, line.known, line.plain);
-                    trailers.head.entries.push(entry);
+                    trailers.head.enter(entry);
                 }
             }
         }

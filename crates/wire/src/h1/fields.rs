@@ -68,6 +68,7 @@ impl Collected {
     /// After the last line: removes what `Connection` named, settles `Upgrade`.
     #[inline(always)]
     pub fn finish(&mut self, head: &mut Head, version: Version) {
+        head.see_all();
         if !self.nominated.is_empty() {
             self.remove_nominated(head);
         }
