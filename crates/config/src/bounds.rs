@@ -59,19 +59,15 @@ bounds! {
         body_bytes: ByteSize = ByteSize(i64::MAX as u64), " Bytes of a request's body that is streamed, counted while it passes; beyond, 413. Default: no bound.";
         buffered_body_bytes: ByteSize = ByteSize::mib(1), " Bytes of a body that a policy needs whole; beyond, 413.";
         drain_bytes: ByteSize = ByteSize::kib(256), " Bytes of an unread body that are read and dropped to keep the connection.";
-        decompressed_bytes: ByteSize = ByteSize::mib(16), " Bytes of a body after decompression.";
-        json_depth: u32 = 64, " How deep JSON may nest that the gateway reads.";
         header_time: Time = Time::from_secs(10), " Time for a whole header block, from its first byte; beyond, 408.";
         idle_time: Time = Time::from_secs(60), " Time that a connection may be idle between two requests.";
         body_idle_time: Time = Time::from_secs(60), " Time between two reads of a request's body; beyond, 408.";
         write_time: Time = Time::from_secs(60), " Time that a client may take nothing of a response; beyond, the connection is reset.";
-        tls_time: Time = Time::from_secs(5), " Time for a TLS handshake.";
         requests_per_connection: u32 = 100_000, " Requests on one connection, which is then closed in good order.";
         streams: u32 = 100, " Concurrent HTTP/2 streams of one connection (SETTINGS_MAX_CONCURRENT_STREAMS).";
         reset_streams: u32 = 50, " HTTP/2 streams reset by the client and not yet forgotten; beyond, the connection is closed (rapid reset).";
         stream_window: ByteSize = ByteSize::kib(256), " Bytes in flight on one HTTP/2 stream.";
         connection_window: ByteSize = ByteSize::mib(1), " Bytes in flight on one HTTP/2 connection.";
-        drain_time: Time = Time::from_secs(60), " Time that open exchanges get when the listener goes away.";
     }
 }
 
@@ -81,8 +77,6 @@ bounds! {
         header_bytes: ByteSize = ByteSize::kib(60), " Bytes of a response's header block; beyond, 502.";
         header_fields: u32 = 200, " Fields of a response's header block; beyond, 502.";
         interim_responses: u32 = 16, " Responses of 1xx before the final one; beyond, 502.";
-        buffered_body_bytes: ByteSize = ByteSize::mib(8), " Bytes of an answer that is needed whole; beyond, 502.";
-        pending: u32 = 1_024, " Requests that wait for a connection or a permit; beyond, 503.";
         idle_connections: u32 = 128, " Idle connections that one worker keeps to one instance.";
         idle_time: Time = Time::from_secs(55), " Time that an idle connection is kept.";
         streams: u32 = 100, " Concurrent HTTP/2 streams on one connection to the service.";

@@ -58,7 +58,8 @@ pub struct Workers(#[schemars(range(min = 1, max = 1024))] pub u16);
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Admin {
-    /// Where it listens, such as `127.0.0.1:9900`.
+    /// Where it listens. Default: `127.0.0.1:9900`.
+    #[serde(default = "admin_address")]
     pub address: Spanned<HostPort>,
     /// The bearer token that every request must carry; needed unless the address is a loopback one.
     #[serde(default)]
@@ -95,6 +96,11 @@ pub enum LogFormat {
     Json,
     /// The combined log format of the Apache server.
     Combined,
+}
+
+fn admin_address() -> Spanned<HostPort> {
+    let ip = Some(std::net::Ipv4Addr::LOCALHOST.into());
+    Spanned::new(HostPort { ip, port: 9900 }, narthex_document::Span::NONE)
 }
 
 fn stdout() -> Spanned<String> {

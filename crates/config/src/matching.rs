@@ -71,10 +71,8 @@ pub enum ClientKind {
     Tablet,
     /// A desktop browser.
     Desktop,
-    /// A crawler.
+    /// A program: a crawler, a command-line client.
     Bot,
-    /// A command-line tool.
-    Curl,
 }
 
 /// A value or a list of them.

@@ -1,7 +1,7 @@
 //! Services: where their instances are, how they are spoken to and for how long.
 
 use crate::bounds::ServiceBounds;
-use crate::url::{ServiceUrl, is_host};
+use crate::url::{HostPort, ServiceUrl, is_host};
 use narthex_document::{Node, Spanned, Time, Value, read};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de::Error};
@@ -29,11 +29,11 @@ pub struct Service {
     /// How long each step may take.
     #[serde(default)]
     pub timeouts: ServiceTimeouts,
-    /// Connections to one instance, of all workers. Default: no maximum.
+    /// Connections to the service, of all workers. Default: no maximum.
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub max_connections: Option<std::num::NonZeroU32>,
-    /// Requests in flight to one instance, of all workers. Default: no maximum.
+    /// Requests in flight to the service, of all workers. Default: no maximum.
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub max_requests: Option<std::num::NonZeroU32>,
@@ -131,11 +131,13 @@ pub struct Dns {
     pub max_ttl: Time,
     /// Time for one look-up. Default: `5s`.
     pub timeout: Time,
+    /// The DNS server to ask, such as `127.0.0.1:53`. Default: the system's.
+    pub server: Option<HostPort>,
 }
 
 impl Default for Dns {
     fn default() -> Self {
-        Dns { min_ttl: Time::from_secs(1), max_ttl: Time::from_secs(300), timeout: Time::from_secs(5) }
+        Dns { min_ttl: Time::from_secs(1), max_ttl: Time::from_secs(300), timeout: Time::from_secs(5), server: None }
     }
 }
 

@@ -123,11 +123,15 @@ pub struct Exchange {
     pub request: RequestHead,
     /// The normalised path that was matched and authorised (before `strip` and `rewrite`).
     pub path: String,
-    /// The host that the client asked for, without its port.
+    /// The host and port that the client asked for, whatever the service is told.
+    pub authority: String,
+    /// The host of it, without its port.
     pub host: String,
     pub client: Client,
     pub began: Moment,
     pub request_id: String,
+    /// `request_id` is what the client sent as `X-Request-Id`, not 32 random hexadecimal digits of the core's.
+    pub request_id_is_given: bool,
     /// A policy took the correlation id over: the core neither sends nor echoes its own.
     pub request_id_is_handled: bool,
     pub trace: TraceContext,
@@ -154,8 +158,10 @@ impl Exchange {
     pub fn reset(&mut self) {
         self.request.clear();
         self.path.clear();
+        self.authority.clear();
         self.host.clear();
         self.request_id.clear();
+        self.request_id_is_given = false;
         self.request_id_is_handled = false;
         self.trace = TraceContext::default();
         self.label = None;

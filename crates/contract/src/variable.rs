@@ -3,7 +3,7 @@
 //! Reading one neither parses nor, but for decoded path captures and queries, allocates.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
+use std::io::Write as _;
 use std::sync::Arc;
 
 use narthex_wire::Name;
@@ -79,7 +79,8 @@ pub struct VariableError {
 
 impl Variable {
     pub fn parse(text: &str, place: &Place<'_>) -> Result<Self, VariableError> {
-        let sources = text.split("??").map(|part| parse_source(part.trim(), place)).collect::<Result<_, _>>()?;
+        let sources =
+            text.split("??").map(|part| parse_source(part.trim(), place)).collect::<Result<_, _>>()?;
         Ok(Self { sources })
     }
 
@@ -87,13 +88,18 @@ impl Variable {
     pub fn read<'x>(&'x self, exchange: &'x Exchange) -> Option<Cow<'x, [u8]>> {
         self.sources.iter().find_map(|source| source.read(exchange))
     }
+
+    /// Appends the value without a detour through memory of its own; says whether there was one.
+    pub fn append(&self, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
+        self.sources.iter().any(|source| source.append(exchange, out))
+    }
 }
 
 impl ReadsCaller for Variable {
     fn needs_caller(&self) -> bool {
-        self.sources.iter().all(|source| {
-            matches!(source, Source::CallerId | Source::CallerKind | Source::CallerTier)
-        })
+        self.sources
+            .iter()
+            .all(|source| matches!(source, Source::CallerId | Source::CallerKind | Source::CallerTier))
     }
 }
 
@@ -134,14 +140,18 @@ fn parse_source(text: &str, place: &Place<'_>) -> Result<Source, VariableError> 
 
 fn parse_capture(name: &str, place: &Place<'_>) -> Result<Source, VariableError> {
     match place {
-        Place::Route { route, captures, .. } if !captures.iter().any(|known| known == name) => Err(VariableError {
-            message: format!("route `{route}` captures no `{{{name}}}`"),
-            help: match nearest(name, captures.iter().map(String::as_str)) {
-                Some(near) => format!("did you mean `path.{near}`?"),
-                None if captures.is_empty() => "its path captures nothing: write `{name}` in `match`".into(),
-                None => format!("its path captures: {}", captures.join(", ")),
-            },
-        }),
+        Place::Route { route, captures, .. } if !captures.iter().any(|known| known == name) => {
+            Err(VariableError {
+                message: format!("route `{route}` captures no `{{{name}}}`"),
+                help: match nearest(name, captures.iter().map(String::as_str)) {
+                    Some(near) => format!("did you mean `path.{near}`?"),
+                    None if captures.is_empty() => {
+                        "its path captures nothing: write `{name}` in `match`".into()
+                    }
+                    None => format!("its path captures: {}", captures.join(", ")),
+                },
+            })
+        }
         _ => Ok(Source::Capture(name.into())),
     }
 }
@@ -159,7 +169,8 @@ fn unknown(text: &str, message: String) -> VariableError {
 }
 
 fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?={}".contains(&byte))
+    !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?={}".contains(&byte))
 }
 
 impl Source {
@@ -191,12 +202,26 @@ impl Source {
         };
         Some(Cow::Borrowed(text.as_bytes()))
     }
+
+    fn append(&self, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
+        match self {
+            Self::ClientIp => {
+                write!(out, "{}", exchange.client.ip).expect("writing to a Vec cannot fail");
+                true
+            }
+            Self::TraceId => {
+                out.extend_from_slice(&exchange.trace.trace_id_hex());
+                true
+            }
+            _ => self.read(exchange).map(|value| out.extend_from_slice(&value)).is_some(),
+        }
+    }
 }
 
 fn ip_text(ip: std::net::IpAddr) -> Cow<'static, [u8]> {
-    let mut text = String::with_capacity(40);
-    write!(text, "{ip}").expect("writing to a String cannot fail");
-    Cow::Owned(text.into_bytes())
+    let mut text = Vec::with_capacity(40);
+    write!(text, "{ip}").expect("writing to a Vec cannot fail");
+    Cow::Owned(text)
 }
 
 fn cookie<'x>(exchange: &'x Exchange, name: &str) -> Option<&'x [u8]> {
@@ -300,8 +325,20 @@ impl Template {
             match part {
                 Part::Text(text) => out.extend_from_slice(text.as_bytes()),
                 Part::Variable(variable) => {
+                    variable.append(exchange, out);
+                }
+            }
+        }
+    }
+
+    /// As [`Template::render`], but each value goes through `escape`; the text in between is kept as written.
+    pub fn render_escaped(&self, exchange: &Exchange, out: &mut Vec<u8>, escape: fn(&[u8], &mut Vec<u8>)) {
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => out.extend_from_slice(text.as_bytes()),
+                Part::Variable(variable) => {
                     if let Some(value) = variable.read(exchange) {
-                        out.extend_from_slice(&value);
+                        escape(&value, out);
                     }
                 }
             }
@@ -334,6 +371,28 @@ mod tests {
         assert_eq!(rendered("{caller.id ?? client.ip}", &exchange), "0.0.0.0");
         assert_eq!(rendered("{caller.id ?? \"nobody\"}", &exchange), "nobody");
         assert_eq!(rendered("", &exchange), "");
+    }
+
+    #[test]
+    fn escapes_values_and_not_the_text_around_them() {
+        let exchange = Exchange { path: "/a".into(), ..Exchange::default() };
+        let mut out = Vec::new();
+        let template = Template::parse("a={path}&{client.ip}", &ROUTE).unwrap();
+        template.render_escaped(&exchange, &mut out, |value, out| {
+            out.extend(value.iter().map(|byte| if byte.is_ascii_alphanumeric() { *byte } else { b'_' }));
+        });
+        assert_eq!(out, b"a=_a&0_0_0_0");
+    }
+
+    #[test]
+    fn appending_and_reading_agree() {
+        let exchange = Exchange { path: "/a".into(), ..Exchange::default() };
+        for text in ["client.ip", "trace.id", "path", "caller.id", "caller.id ?? client.ip", "query"] {
+            let variable = Variable::parse(text, &ROUTE).unwrap();
+            let mut out = Vec::new();
+            let has_value = variable.append(&exchange, &mut out);
+            assert_eq!(has_value.then_some(out), variable.read(&exchange).map(Cow::into_owned), "{text}");
+        }
     }
 
     #[test]

@@ -22,12 +22,13 @@ impl Deadline {
     ///
     /// Invariant: must be polled from one task only, for the waker is registered when the timer is armed.
     pub fn poll(&mut self, cx: &mut Context<'_>, clock: &Clock, due: u64) -> Poll<()> {
-        if self.timer.is_some() && self.armed <= due {
-            let now = clock.monotonic();
-            if now < self.armed {
+        if let Some(timer) = &self.timer
+            && self.armed <= due
+        {
+            if !timer.is_elapsed() {
                 return Poll::Pending;
             }
-            if now >= due {
+            if clock.monotonic() >= due {
                 return Poll::Ready(());
             }
         }

@@ -8,10 +8,11 @@ use crate::h2c::H2ClientStream;
 use crate::{BodyBuffer, Fault, Fill, H1Client, HeadError};
 
 /// Where a request goes to and its response comes from.
-#[expect(clippy::large_enum_variant, reason = "one per exchange, never moved while it works")]
+///
+/// Boxed: it is handed from the pool through the exchange and back.
 pub enum Outbound {
-    H1(H1Client),
-    H2(H2ClientStream),
+    H1(Box<H1Client>),
+    H2(Box<H2ClientStream>),
 }
 
 macro_rules! both {
@@ -66,7 +67,7 @@ impl Outbound {
     }
 
     /// The connection, where it may carry another request.
-    pub fn into_reusable(self) -> Option<H1Client> {
+    pub fn into_reusable(self) -> Option<Box<H1Client>> {
         match self {
             Self::H1(inner) => inner.is_reusable().then_some(inner),
             Self::H2(_) => None,

@@ -1,6 +1,6 @@
 //! What answers an exchange, and the response side of its policies.
 
-use narthex_contract::{Answered, Body, Detail, Reply, ResponseCx};
+use narthex_contract::{Answered, Body, Detail, Hooks, Reply, ResponseCx};
 use narthex_wire::{Framing, Known, Name, ResponseHead};
 
 use crate::chain::known_length;
@@ -68,16 +68,20 @@ pub async fn respond(run: &mut Run, line: &mut Line<'_>, mut answer: Answer) -> 
                 length,
             });
         }
-        let hooks = route.chain.on_response(&mut run.exchange, &mut run.response, length, run.reached);
-        if let Some(reply) = line.wait_for(due, hooks).await? {
-            answer = Answer::of(run, reply);
+        if route.chain.has(Hooks::RESPONSE) {
+            let hooks = route.chain.on_response(&mut run.exchange, &mut run.response, length, run.reached);
+            if let Some(reply) = line.wait_for(due, hooks).await? {
+                answer = Answer::of(run, reply);
+            }
         }
     }
     if let Some(gateway) = run.gateway.clone() {
         let length = answer.length(&run.response);
-        let hooks = gateway.before.on_response(&mut run.exchange, &mut run.response, length, run.before);
-        if let Some(reply) = line.wait_for(due, hooks).await? {
-            answer = Answer::of(run, reply);
+        if gateway.before.has(Hooks::RESPONSE) {
+            let hooks = gateway.before.on_response(&mut run.exchange, &mut run.response, length, run.before);
+            if let Some(reply) = line.wait_for(due, hooks).await? {
+                answer = Answer::of(run, reply);
+            }
         }
         let steps = run.download.steps();
         if let Some(route) = &route {
@@ -97,7 +101,7 @@ pub async fn respond(run: &mut Run, line: &mut Line<'_>, mut answer: Answer) -> 
 }
 
 /// `Date` (RFC 9110 6.6.1) and the correlation id.
-fn stamp(run: &mut Run, line: &Line<'_>) {
+pub fn stamp(run: &mut Run, line: &Line<'_>) {
     let head = &mut run.response.head;
     if !head.contains(&DATE) {
         line.worker.with_date(|date| put(head, &DATE, date));

@@ -51,6 +51,12 @@ impl Chain {
         self.hooks.has(hook)
     }
 
+    /// The request side where no policy has a say in it: nothing to wait for.
+    pub fn is_silent(&self, hook: Hooks, reached: &mut Reached) -> bool {
+        reached.0 = if self.hooks.has(hook) { reached.0 } else { self.links.len() };
+        !self.hooks.has(hook)
+    }
+
     /// The request side. `Some`: a policy answered.
     pub async fn on_request(&self, exchange: &mut Exchange, has_body: bool, reached: &mut Reached) -> Option<Reply> {
         for (at, (hooks, link)) in self.links.iter().enumerate() {

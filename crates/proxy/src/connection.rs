@@ -14,11 +14,11 @@ use narthex_net::{
 };
 use narthex_wire::{ParseError, Version};
 
-use crate::answer::refusal;
+use crate::answer::{refusal, stamp};
 use crate::exchange::{Interrupt, Line, Peer, Run};
 use crate::finish::Finish;
-use crate::problem::put;
 use crate::request::handle;
+use crate::routing::identify;
 use crate::snapshot::ListenerPlan;
 use crate::worker::{Phase, Worker};
 
@@ -36,6 +36,7 @@ pub async fn serve(stream: Stream, peer: std::net::SocketAddr, listener: usize, 
     loop {
         let Some(plan) = worker.snapshot().listener(listener).cloned() else { return };
         let idle_due = worker.due(if served == 0 { plan.bounds.head } else { plan.bounds.idle });
+        worker.refresh();
         let is_ready = poll_fn(|cx| {
             registered.note(cx.waker());
             let Inbound::H1(server) = &mut inbound else { return Poll::Ready(false) };
@@ -199,11 +200,12 @@ async fn refuse_head(mut finish: Finish, mut line: Line<'_>, error: ParseError) 
 
 /// An answer outside of any route: no policies, and the connection closes.
 async fn answer_bare(run: &mut Run, line: &mut Line<'_>, reason: Reason, detail: Detail) -> Result<(), ()> {
+    if run.exchange.request_id.is_empty() {
+        identify(run, line);
+    }
     let answer = refusal(run, reason, detail);
     let crate::answer::Answer::Own(body) = answer else { return Err(()) };
-    line.worker.with_date(|date| {
-        put(&mut run.response.head, &narthex_wire::Name::known(narthex_wire::Known::Date), date);
-    });
+    stamp(run, line);
     run.is_started = true;
     if run.exchange.request.version == Version::Http2 {
         run.exchange.request.version = run.protocol;
@@ -314,6 +316,7 @@ async fn h2_streams(
                 return Poll::Ready(accepted);
             }
             if open.get() > 0 {
+                worker.refresh();
                 idle_due = worker.due(idle);
             }
             if deadline.poll(cx, worker.clock(), idle_due).is_ready() && !is_drained {

@@ -27,8 +27,6 @@ pub struct Run {
     /// The request's body where a policy had to see it whole.
     pub(crate) whole_body: Option<OwnBody>,
     pub(crate) scratch: Vec<u8>,
-    /// The authority that the client asked for, whatever the service is told.
-    pub(crate) authority: String,
     /// What `rewrite` made of the path.
     pub(crate) rewritten: String,
     pub(crate) gateway: Option<Arc<Gateway>>,
@@ -98,10 +96,15 @@ impl Line<'_> {
         due: u64,
         mut poll: impl FnMut(&mut Context<'_>, &mut Inbound) -> Poll<T>,
     ) -> Result<T, Interrupt> {
+        let mut has_waited = false;
         poll_fn(|cx| {
             if let Poll::Ready(value) = poll(cx, self.client) {
+                if has_waited {
+                    self.worker.refresh();
+                }
                 return Poll::Ready(Ok(value));
             }
+            has_waited = true;
             self.poll_interrupt(cx, due).map(Err)
         })
         .await

@@ -5,7 +5,6 @@ use std::task::Poll;
 
 use narthex_contract::{Detail, Reply, ServiceId, core};
 use narthex_net::{HeadError, Inbound};
-use narthex_wire::Version;
 
 use crate::exchange::{Interrupt, Line, Run};
 use crate::forwarded;
@@ -60,26 +59,21 @@ fn prepare(run: &mut Run, line: &Line<'_>, service: &Service, route: &Route) {
     let exchange = &mut run.exchange;
     if !run.is_prepared {
         run.is_prepared = true;
-        let mut authority = std::mem::take(&mut run.authority);
-        authority.clear();
-        authority.push_str(exchange.request.authority());
-        forwarded::forward(line.plan.forwarded, exchange, &authority, line.peer.text.as_bytes(), &mut run.scratch);
-        run.authority = authority;
+        forwarded::forward(line.plan.forwarded, exchange, line.peer.text.as_bytes(), &mut run.scratch);
         let edited = match &route.edit {
             PathEdit::Keep => Ok(()),
             PathEdit::Strip(prefix) => exchange.request.set_path(stripped(&exchange.path, prefix)),
             PathEdit::Rewrite(_) => exchange.request.set_path(&run.rewritten),
         };
         debug_assert!(edited.is_ok(), "a part of a normalised path is a valid path");
-        exchange.request.version = Version::Http11;
         let upgraded = exchange.request.set_upgrade(None);
         debug_assert!(upgraded.is_ok(), "removing cannot fail");
     }
     let host = match &service.settings.host {
-        HostRule::Keep => run.authority.as_str(),
-        HostRule::Fixed(host) => host,
+        HostRule::Keep => &exchange.authority,
+        HostRule::Fixed(host) => &**host,
     };
-    if !host.is_empty() && exchange.request.authority() != host {
+    if !host.is_empty() {
         let stored = exchange.request.set_authority(host);
         debug_assert!(stored.is_ok(), "hosts are checked where they are configured or parsed");
     }
@@ -120,7 +114,7 @@ async fn attempt(
     let call = match calling.reuse(line.worker, &run.exchange.request) {
         Ok(call) => call,
         Err(calling) => {
-            let due = line.due(service.settings.times.connect);
+            let due = line.due(route.service_times.over(&service.settings.times).connect);
             let worker = line.worker;
             match line.wait_for(due, calling.connect(worker, &run.exchange.request)).await {
                 Ok(Ok(call)) => call,
@@ -152,7 +146,8 @@ async fn converse(
     route: &Route,
     mut call: Call,
 ) -> Result<Result<Attempt, Failure>, Interrupt> {
-    let times = &service.settings.times;
+    let times = &route.service_times.over(&service.settings.times);
+    let mut interim = 0;
     let deadline = route.times.deadline.as_nanos() as u64;
     let mut broken: Option<Broken> = None;
     let mut moved = (0, line.worker.now());
@@ -173,7 +168,7 @@ async fn converse(
                 }
                 if upload.carried != moved.0 || (upload.is_done() && moved.0 != u64::MAX) {
                     let mark = if upload.is_done() { u64::MAX } else { upload.carried };
-                    moved = (mark, line.worker.now());
+                    moved = (mark, line.worker.refresh());
                 }
                 let patience = if upload.is_done() { times.first_byte.as_nanos() as u64 } else { stall(line, times) };
                 let due = moved.1.saturating_add(if upload.is_done() { patience.min(deadline) } else { patience });
@@ -184,12 +179,16 @@ async fn converse(
         run.exchange.bytes_in = run.exchange.bytes_in.max(run.upload.carried);
         match turn {
             Ok(Turn::Head(Ok(()))) if run.response.is_interim() => {
+                interim += 1;
+                if interim > service.settings.max_interim {
+                    return Ok(Err(Failure::new(core::SERVICE_PROTOCOL, "too many interim responses")));
+                }
                 if let Err(failure) = relay_interim(run, line).await? {
                     return Ok(Err(failure));
                 }
             }
             Ok(Turn::Head(Ok(()))) => {
-                run.exchange.timings.first_byte = line.worker.now();
+                run.exchange.timings.first_byte = line.worker.refresh();
                 return Ok(Ok(Attempt::Answered(call)));
             }
             Ok(Turn::Head(Err(error))) => {
@@ -205,7 +204,7 @@ async fn converse(
                 return client_fault(fault).map(|reply| Ok(Attempt::Refused(reply)));
             }
             // The instance takes no more: it may have answered already.
-            Ok(Turn::Upload(error @ Broken::Sink(_))) => broken = Some(error),
+            Ok(Turn::Upload(error @ Broken::Sink)) => broken = Some(error),
             Err(Interrupt::ClientGone) => return Err(Interrupt::ClientGone),
             Err(Interrupt::TimedOut) if run.upload.is_done() || broken.is_some() => {
                 let is_deadline = route.times.deadline < times.first_byte;

@@ -70,10 +70,11 @@ pub fn goes_in_circles(head: &Head) -> bool {
 }
 
 /// Writes what the service should know. `peer_text`: the peer's address as text.
-pub fn forward(rules: ForwardedRules, exchange: &mut Exchange, authority: &str, peer_text: &[u8], scratch: &mut Vec<u8>) {
+pub fn forward(rules: ForwardedRules, exchange: &mut Exchange, peer_text: &[u8], scratch: &mut Vec<u8>) {
     let is_trusted = rules.trusted_hops > 0;
     let proto = exchange.scheme().as_bytes();
     let version = exchange.request.version;
+    let authority = exchange.authority.as_str();
     let head = &mut exchange.request.head;
     scratch.clear();
     if is_trusted {

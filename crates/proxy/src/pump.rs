@@ -3,7 +3,7 @@
 
 use std::task::{Context, Poll, ready};
 
-use narthex_contract::{Body, BodySource, BodyStep, Frame, Input, Output, Reply, SourceError, Step};
+use narthex_contract::{Body, BodySource, BodyStep, Frame, Input, Output, Reply, SourceError, Step, core};
 use narthex_net::{BodyBuffer, Fault, Fill, Inbound, Outbound};
 use narthex_wire::Head;
 use smallvec::SmallVec;
@@ -98,7 +98,8 @@ impl Source for OwnBody {
 #[derive(Debug)]
 pub enum Broken {
     Source(Fault),
-    Sink(Fault),
+    /// The sink's own reader learns why.
+    Sink,
     /// A step refused the body.
     Refused(Reply),
 }
@@ -131,6 +132,8 @@ pub struct Pump {
     edit: Edit,
     /// Bytes that went to the sink.
     pub carried: u64,
+    /// Bytes after which the body is refused.
+    pub bound: Option<u64>,
     fills: u32,
     waits_for: Option<WaitsFor>,
 }
@@ -143,6 +146,7 @@ impl Pump {
         self.steps.clear();
         self.edit = Edit::default();
         self.carried = 0;
+        self.bound = None;
         self.fills = 0;
         self.waits_for = None;
     }
@@ -157,13 +161,6 @@ impl Pump {
 
     pub fn waits_for(&self) -> WaitsFor {
         self.waits_for.unwrap_or(WaitsFor::Source)
-    }
-
-    /// Puts a body that is whole in memory in place of the source's.
-    pub fn preload(&mut self, body: &[u8]) -> usize {
-        self.fills = 1;
-        self.state = State::Send { last: false };
-        self.buffer.fill_from(body)
     }
 
     /// Prepares to send the same body once more. `Err`: bytes are gone that cannot be had again.
@@ -195,6 +192,9 @@ impl Pump {
                         self.fills += 1;
                         let trailers = if last { source.take_trailers() } else { None };
                         self.carried += self.buffer.data().len() as u64;
+                        if self.bound.is_some_and(|bound| self.carried > bound) {
+                            return Poll::Ready(Err(Broken::Refused(core::BODY_TOO_LARGE.into())));
+                        }
                         match trailers {
                             Some(trailers) if self.buffer.is_empty() => self.state = State::Trailers(trailers),
                             Some(trailers) => {
@@ -207,7 +207,7 @@ impl Pump {
                     Poll::Pending => {
                         // What is written so far must not wait for what comes: a head, an event.
                         self.waits_for = Some(WaitsFor::Sink);
-                        ready!(sink.poll_send(cx, &mut self.buffer, false)).map_err(Broken::Sink)?;
+                        ready!(sink.poll_send(cx, &mut self.buffer, false)).map_err(|_| Broken::Sink)?;
                         self.buffer.release();
                         self.waits_for = Some(WaitsFor::Source);
                         return Poll::Pending;
@@ -216,7 +216,7 @@ impl Pump {
                 State::Send { last } => {
                     let last = *last;
                     self.waits_for = Some(WaitsFor::Sink);
-                    ready!(sink.poll_send(cx, &mut self.buffer, last)).map_err(Broken::Sink)?;
+                    ready!(sink.poll_send(cx, &mut self.buffer, last)).map_err(|_| Broken::Sink)?;
                     if last {
                         self.state = State::Done;
                         return Poll::Ready(Ok(()));
@@ -230,7 +230,7 @@ impl Pump {
                 }
                 State::Trailers(trailers) => {
                     self.waits_for = Some(WaitsFor::Sink);
-                    ready!(sink.poll_send(cx, &mut self.buffer, false)).map_err(Broken::Sink)?;
+                    ready!(sink.poll_send(cx, &mut self.buffer, false)).map_err(|_| Broken::Sink)?;
                     sink.end(Some(trailers));
                     self.buffer.reset();
                     self.state = State::Send { last: true };
@@ -244,7 +244,7 @@ impl Pump {
         let sent = sink.poll_send(cx, &mut self.buffer, false);
         self.state = State::Trailers(trailers);
         self.waits_for = Some(WaitsFor::Sink);
-        sent.map_err(Broken::Sink)
+        sent.map_err(|_| Broken::Sink)
     }
 
     /// Fills the buffer, through the steps where there are any. `true`: that was the end.

@@ -48,10 +48,17 @@ async fn pass_chain(run: &mut Run, line: &mut Line<'_>) -> Result<Option<Reply>,
     let Some(route) = run.route.clone() else { return Ok(Some(core::INTERNAL.into())) };
     let has_body = run.exchange.request.framing != Framing::None;
     let due = line.due(route.times.deadline);
-    let hooks = route.chain.on_request(&mut run.exchange, has_body, &mut run.reached);
-    if let Some(reply) = line.wait_for(due, hooks).await? {
-        return Ok(Some(reply));
+    if !route.chain.is_silent(Hooks::REQUEST, &mut run.reached) {
+        let hooks = route.chain.on_request(&mut run.exchange, has_body, &mut run.reached);
+        if let Some(reply) = line.wait_for(due, hooks).await? {
+            return Ok(Some(reply));
+        }
     }
+    let bound = line.plan.bounds.body_bytes;
+    if matches!(run.exchange.request.framing, Framing::Length(length) if length > bound) {
+        return Ok(Some(core::BODY_TOO_LARGE.into()));
+    }
+    run.upload.bound = Some(bound);
     if has_body && route.chain.has(Hooks::REQUEST_BODY) {
         let body = match read_whole(run, line, route.buffered_body).await? {
             Ok(body) => body,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use narthex_contract::{Detail, Moment, Reply, TraceContext, core};
+use narthex_contract::{Detail, Hooks, Reply, TraceContext, core};
 use narthex_net::Inbound;
 use narthex_router::{Facts, Found, NoTrace, PathError, normalise};
 use narthex_wire::{Head, Known, Method, Name, RequestHead};
@@ -51,10 +51,14 @@ pub fn identify(run: &mut Run, line: &Line<'_>) {
     exchange.client.peer = line.peer.address;
     exchange.client.ip =
         forwarded::client_ip(line.plan.forwarded, &exchange.request.head, line.peer.address.ip());
-    exchange.host.push_str(host_without_port(exchange.request.authority()));
+    exchange.authority.push_str(exchange.request.authority());
+    exchange.host.push_str(host_without_port(&exchange.authority));
     let given = exchange.request.head.get_known(Known::XRequestId).filter(|id| is_acceptable(id));
     match given.and_then(|id| std::str::from_utf8(id).ok()) {
-        Some(id) => exchange.request_id.push_str(id),
+        Some(id) => {
+            exchange.request_id.push_str(id);
+            exchange.request_id_is_given = true;
+        }
         None => push_hex(&mut exchange.request_id, [worker.random(), worker.random()]),
     }
     let random = [worker.random(), worker.random(), worker.random()];
@@ -85,9 +89,11 @@ pub async fn route(run: &mut Run, line: &mut Line<'_>) -> Result<Option<Reply>, 
     let normalised = normal_path(run, &gateway);
     let due = line.due(crate::RouteTimes::default().deadline);
     let has_body = !matches!(run.exchange.request.framing, narthex_wire::Framing::None);
-    let admitted = gateway.before.on_request(&mut run.exchange, has_body, &mut run.before);
-    if let Some(reply) = line.wait_for(due, admitted).await? {
-        return Ok(Some(reply));
+    if !gateway.before.is_silent(Hooks::REQUEST, &mut run.before) {
+        let admitted = gateway.before.on_request(&mut run.exchange, has_body, &mut run.before);
+        if let Some(reply) = line.wait_for(due, admitted).await? {
+            return Ok(Some(reply));
+        }
     }
     if let Err(error) = normalised {
         let detail = Detail { operator: Detail::operator(error.to_string()).operator, ..Detail::client(error.code()) };
@@ -146,6 +152,10 @@ fn find(run: &mut Run, gateway: &Arc<Gateway>) -> Option<Reply> {
     match found {
         Found::Route { index, captures } => {
             let route = gateway.routes.get(index)?;
+            if !route.keeps_encoded_slashes && holds_encoded_slash(&exchange.path) {
+                let detail = Detail::client("path_encoded_slash");
+                return Some(Reply::problem_with(core::BAD_PATH, detail));
+            }
             let ranges = (0..captures.len()).filter_map(|at| captures.range(at));
             exchange.captures.fill(&route.captures, ranges.map(|range| range.start as u32..range.end as u32));
             exchange.label = Some(Arc::clone(&route.label));
@@ -165,6 +175,11 @@ fn find(run: &mut Run, gateway: &Arc<Gateway>) -> Option<Reply> {
     }
 }
 
+/// A normalised path holds one only where some route of the gateway keeps them.
+fn holds_encoded_slash(path: &str) -> bool {
+    path.contains('%') && (path.contains("%2F") || path.contains("%5C"))
+}
+
 /// The method that a CORS preflight asks about.
 fn preflight_method(request: &RequestHead) -> Option<&str> {
     if request.method != Method::Options || !request.head.contains(&Name::known(Known::Origin)) {
@@ -174,7 +189,7 @@ fn preflight_method(request: &RequestHead) -> Option<&str> {
     std::str::from_utf8(asked).ok()
 }
 
-pub(crate) fn host_without_port(authority: &str) -> &str {
+pub fn host_without_port(authority: &str) -> &str {
     match authority.rfind(':') {
         Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
         _ => authority,
@@ -197,13 +212,12 @@ fn push_hex(out: &mut String, words: [u64; 2]) {
 }
 
 /// Whether more of the request's body is to come than is worth reading for a kept connection.
-pub fn leaves_much_unread(client: &Inbound, request: &RequestHead) -> bool {
-    const WORTH: u64 = 64 * 1024;
+pub fn leaves_much_unread(client: &Inbound, request: &RequestHead, worth: u64) -> bool {
     if client.body_is_done() {
         return false;
     }
     match request.framing {
-        narthex_wire::Framing::Length(length) => length > WORTH || request.expect_continue,
+        narthex_wire::Framing::Length(length) => length > worth || request.expect_continue,
         _ => true,
     }
 }

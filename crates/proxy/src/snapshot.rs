@@ -9,7 +9,7 @@ use narthex_router::{HostTable, PathRules, Rewrite, Router};
 use narthex_telemetry::RouteSeries;
 use narthex_wire::Limits;
 
-use crate::{Chain, ForwardedRules, Service};
+use crate::{Chain, ForwardedRules, Service, ServiceTimes};
 
 /// Everything that the data plane needs to answer requests.
 pub struct Snapshot {
@@ -58,6 +58,10 @@ pub struct ListenerBounds {
     pub half_close: bool,
     pub connections: usize,
     pub requests_per_connection: u64,
+    /// Bytes of a request's body that is streamed.
+    pub body_bytes: u64,
+    /// Bytes of an unread body that are read and dropped to keep the connection.
+    pub drain_bytes: u64,
 }
 
 impl Default for ListenerBounds {
@@ -74,6 +78,8 @@ impl Default for ListenerBounds {
             half_close: false,
             connections: 100_000,
             requests_per_connection: u64::MAX,
+            body_bytes: u64::MAX,
+            drain_bytes: 256 * 1024,
         }
     }
 }
@@ -104,6 +110,9 @@ pub struct Route {
     pub edit: PathEdit,
     pub fallback: Vec<FallbackStep>,
     pub times: RouteTimes,
+    pub service_times: TimesOverride,
+    /// `%2F` and `%5C` may stand in the path.
+    pub keeps_encoded_slashes: bool,
     /// Bytes of a body that a policy must see whole.
     pub buffered_body: usize,
     pub series: Arc<RouteSeries>,
@@ -129,6 +138,28 @@ pub enum PathEdit {
 pub enum FallbackStep {
     Service(ServiceId),
     Reply(Box<dyn Fn() -> Response + Send + Sync>),
+}
+
+/// Time-outs of a service that a route sets for itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TimesOverride {
+    pub connect: Option<Duration>,
+    pub first_byte: Option<Duration>,
+    pub idle: Option<Duration>,
+    pub write: Option<Duration>,
+}
+
+impl TimesOverride {
+    /// The service's times, with the route's in their places.
+    pub fn over(&self, times: &ServiceTimes) -> ServiceTimes {
+        ServiceTimes {
+            connect: self.connect.unwrap_or(times.connect),
+            first_byte: self.first_byte.unwrap_or(times.first_byte),
+            idle: self.idle.unwrap_or(times.idle),
+            write: self.write.unwrap_or(times.write),
+            keep: times.keep,
+        }
+    }
 }
 
 /// What the deadline covers.

@@ -77,7 +77,7 @@ pub fn poll_upload(
 
 /// Step 6. The response's body goes to the client; what is left of the request's goes on to the service.
 pub async fn stream(run: &mut Run, line: &mut Line<'_>, answer: Answer) -> Result<(), Interrupt> {
-    let close = line.close || leaves_much_unread(line.client, &run.exchange.request);
+    let close = line.close || leaves_much_unread(line.client, &run.exchange.request, line.plan.bounds.drain_bytes);
     let (mut call, body) = match answer {
         Answer::Own(body) => (None, body),
         Answer::Service(call) => (Some(call), Body::Empty),
@@ -86,7 +86,10 @@ pub async fn stream(run: &mut Run, line: &mut Line<'_>, answer: Answer) -> Resul
     let has_body = line.client.start(&run.response, &run.exchange.request, close);
     let mut own = OwnBody::new(if has_body { body } else { Body::Empty });
     let write = line.plan.bounds.write;
-    let idle = call.as_ref().map_or(write, |call| call.service().settings.times.idle);
+    let idle = call.as_ref().map_or(write, |call| {
+        let times = &call.service().settings.times;
+        run.route.as_ref().map_or(times.idle, |route| route.service_times.over(times).idle)
+    });
     let whole = run.route.as_ref().filter(|route| route.times.scope == DeadlineScope::Whole);
     let limit = whole.map_or(u64::MAX, |route| run.exchange.began.monotonic + route.times.deadline.as_nanos() as u64);
     let mut moved = 0;
@@ -109,6 +112,7 @@ pub async fn stream(run: &mut Run, line: &mut Line<'_>, answer: Answer) -> Resul
         let now_moved = upload.carried + download.carried;
         if now_moved != moved {
             moved = now_moved;
+            line.worker.refresh();
             due = line.due(if download.waits_for() == WaitsFor::Sink { write } else { idle }).min(limit);
         }
         line.poll_interrupt(cx, due).map(Err)
@@ -116,7 +120,7 @@ pub async fn stream(run: &mut Run, line: &mut Line<'_>, answer: Answer) -> Resul
     .await;
     run.exchange.bytes_in = run.exchange.bytes_in.max(run.upload.carried);
     run.exchange.bytes_out = run.download.carried;
-    run.exchange.timings.service_done = line.worker.now();
+    run.exchange.timings.service_done = line.worker.refresh();
     match ended {
         Ok(Ok(())) => {
             if let Some(call) = call {
@@ -124,7 +128,7 @@ pub async fn stream(run: &mut Run, line: &mut Line<'_>, answer: Answer) -> Resul
             }
             Ok(())
         }
-        Ok(Err(Broken::Sink(_))) | Err(Interrupt::ClientGone) => Err(Interrupt::ClientGone),
+        Ok(Err(Broken::Sink)) | Err(Interrupt::ClientGone) => Err(Interrupt::ClientGone),
         Ok(Err(Broken::Source(fault))) => {
             cut(run, line, core::SERVICE_TRUNCATED, fault.to_string());
             Ok(())

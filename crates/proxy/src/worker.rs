@@ -80,6 +80,8 @@ pub struct Worker {
     phase: Cell<Phase>,
     random: Cell<u64>,
     position: Cell<u32>,
+    now: Cell<u64>,
+    unix_offset_ms: Cell<u64>,
     dates: RefCell<DateCache>,
     metrics: Arc<Metrics>,
     access: Option<(RefCell<AccessLog>, Arc<AccessWriter>)>,
@@ -96,9 +98,26 @@ impl Worker {
         &self.clock
     }
 
-    /// Monotonic nanoseconds.
+    /// Monotonic nanoseconds, as of the last `refresh`: exact enough for time-outs, and free.
     pub fn now(&self) -> u64 {
-        self.clock.monotonic()
+        self.now.get()
+    }
+
+    /// Reads the clock. Whoever was woken does, before it looks at the time.
+    pub fn refresh(&self) -> u64 {
+        let now = self.clock.monotonic();
+        self.now.set(now);
+        now
+    }
+
+    fn unix_ms(&self) -> u64 {
+        (self.now() / 1_000_000).wrapping_add(self.unix_offset_ms.get())
+    }
+
+    /// The wall clock may be set: the offset between the clocks is looked at now and then.
+    fn compare_clocks(&self) {
+        let now = self.refresh();
+        self.unix_offset_ms.set(self.clock.unix_ms().wrapping_sub(now / 1_000_000));
     }
 
     pub fn due(&self, after: Duration) -> u64 {
@@ -106,7 +125,7 @@ impl Worker {
     }
 
     pub fn moment(&self) -> Moment {
-        Moment { monotonic: self.clock.monotonic(), unix_ms: self.clock.unix_ms() }
+        Moment { monotonic: self.refresh(), unix_ms: self.unix_ms() }
     }
 
     pub fn snapshot(&self) -> Rc<Arc<Snapshot>> {
@@ -143,7 +162,7 @@ impl Worker {
     }
 
     pub fn with_date(&self, use_it: impl FnOnce(&[u8])) {
-        use_it(self.dates.borrow_mut().http(self.clock.unix_ms()));
+        use_it(self.dates.borrow_mut().http(self.unix_ms()));
     }
 
     /// Writes an access-log line, if there is a log.
@@ -405,11 +424,16 @@ impl Fleet {
         }
     }
 
-    /// Ends the workers, whatever they have in hand.
-    pub async fn stop(self) {
+    /// Tells the workers to end.
+    pub async fn halt(&self) {
         for sender in &self.senders {
             let _ = sender.send(Command::Stop).await;
         }
+    }
+
+    /// Ends the workers, whatever they have in hand.
+    pub async fn stop(self) {
+        self.halt().await;
         for thread in self.threads {
             let _ = thread.join();
         }
@@ -452,6 +476,8 @@ impl Seed {
             phase: Cell::new(Phase::Serving),
             random: Cell::new(seed),
             position: Cell::new((seed >> 32) as u32),
+            now: Cell::new(1),
+            unix_offset_ms: Cell::new(0),
             dates: RefCell::default(),
             metrics: self.metrics,
             access: self.access.map(|(log, writer)| (RefCell::new(log), writer)),
@@ -466,17 +492,19 @@ async fn obey(worker: Rc<Worker>, mut commands: mpsc::Receiver<Command>, beats: 
     tokio::task::spawn_local(async move {
         loop {
             tokio::time::sleep(SWEEP).await;
-            let now = sweeping.now();
+            let now = sweeping.refresh();
             sweeping.pools.borrow_mut().sweep(now);
         }
     });
     let beating = Rc::clone(&worker);
     tokio::task::spawn_local(async move {
         loop {
+            beating.compare_clocks();
             beats[beating.index].store(beating.now(), Ordering::Relaxed);
             tokio::time::sleep(BEAT).await;
         }
     });
+    worker.compare_clocks();
     while let Some(command) = commands.recv().await {
         match command {
             Command::Adopt(snapshot, done) => {

@@ -142,6 +142,7 @@ fn ip_text(ip: IpAddr, out: &mut [u8; 48]) -> usize {
 #[derive(Debug)]
 pub enum AccessSink {
     Stdout,
+    Stderr,
     File(std::path::PathBuf),
 }
 
@@ -190,6 +191,7 @@ impl AccessWriter {
     pub fn start(sink: AccessSink, workers: usize) -> io::Result<(Self, Vec<AccessLog>)> {
         let mut out: Box<dyn Write + Send> = match sink {
             AccessSink::Stdout => Box::new(io::stdout()),
+            AccessSink::Stderr => Box::new(io::stderr()),
             AccessSink::File(path) => {
                 Box::new(std::fs::OpenOptions::new().append(true).create(true).open(path)?)
             }

@@ -5,10 +5,8 @@ use std::fmt;
 
 use crate::chars;
 use crate::error::InvalidValue;
-use crate::name::{Known, Name};
-
-/// In an entry: not a known name.
-const UNKNOWN: u8 = u8::MAX;
+use crate::name::{Known, Name, UNKNOWN};
+use crate::scan;
 
 /// A range of the arena.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,16 +31,40 @@ impl Span {
     }
 }
 
+/// One field: where its name and value are in the arena.
 #[derive(Clone, Copy)]
-struct Entry {
+pub(crate) struct Entry {
     name_start: u32,
     value: Span,
     name_len: u16,
     known: u8,
-    alive: bool,
+    flags: u8,
 }
 
+/// In [`Entry::flags`]: not removed.
+const ALIVE: u8 = 1;
+/// In [`Entry::flags`]: the arena has `: ` between name and value and CRLF behind the value.
+const PLAIN: u8 = 2;
+
 impl Entry {
+    /// An entry for bytes that are in the arena and have been checked; the name is a known one's number or
+    /// [`UNKNOWN`]. `plain` says that they stand there as a whole line: `name: value` and CRLF.
+    #[inline(always)]
+    pub fn new(name: Span, value: Span, known: u8, plain: bool) -> Entry {
+        Entry {
+            name_start: name.start,
+            value,
+            name_len: name.len as u16,
+            known,
+            flags: if plain { ALIVE | PLAIN } else { ALIVE },
+        }
+    }
+
+    #[inline]
+    fn alive(self) -> bool {
+        self.flags & ALIVE != 0
+    }
+
     #[inline]
     fn name(self) -> Span {
         Span { start: self.name_start, len: u32::from(self.name_len) }
@@ -50,7 +72,7 @@ impl Entry {
 
     #[inline]
     fn known(self) -> Option<Known> {
-        Known::ALL.get(self.known as usize).copied()
+        Known::from_number(self.known)
     }
 }
 
@@ -79,10 +101,15 @@ pub struct Mark {
 #[derive(Clone, Default)]
 pub struct Head {
     pub(crate) arena: Vec<u8>,
-    entries: Vec<Entry>,
+    pub(crate) entries: Vec<Entry>,
     /// Indices of removed entries, in the order of removal.
     removals: Vec<u32>,
+    /// One bit for each known name that ever stood here: what was never there need not be looked for.
+    seen: u128,
 }
+
+/// [`Head`] keeps one bit for each.
+const _: () = assert!(Known::ALL.len() < 128, "the set of seen names has 128 bits");
 
 impl Head {
     /// An empty head that owns no memory.
@@ -93,7 +120,7 @@ impl Head {
     /// An empty head whose arena is this vector; its contents are dropped, its capacity is kept.
     pub fn with_arena(mut arena: Vec<u8>) -> Head {
         arena.clear();
-        Head { arena, entries: Vec::new(), removals: Vec::new() }
+        Head { arena, ..Head::default() }
     }
 
     /// Removes everything and keeps the capacity.
@@ -113,7 +140,7 @@ impl Head {
 
     /// The fields in wire order; appended ones come last.
     pub fn iter(&self) -> impl Iterator<Item = Field<'_>> {
-        self.entries.iter().filter(|e| e.alive).map(|e| Field {
+        self.entries.iter().filter(|e| e.alive()).map(|e| Field {
             name: e.name().of(&self.arena),
             known: e.known(),
             value: e.value.of(&self.arena),
@@ -137,7 +164,10 @@ impl Head {
     /// The first value of a known name.
     #[inline]
     pub fn get_known(&self, known: Known) -> Option<&[u8]> {
-        let entry = self.entries.iter().find(|e| e.known == known as u8 && e.alive)?;
+        if !self.has_seen(known) {
+            return None;
+        }
+        let entry = self.entries.iter().find(|e| e.known == known as u8 && e.alive())?;
         Some(entry.value.of(&self.arena))
     }
 
@@ -145,7 +175,7 @@ impl Head {
     pub fn all_known(&self, known: Known) -> impl Iterator<Item = &[u8]> {
         self.entries
             .iter()
-            .filter(move |e| e.known == known as u8 && e.alive)
+            .filter(move |e| e.known == known as u8 && e.alive())
             .map(|e| e.value.of(&self.arena))
     }
 
@@ -194,7 +224,7 @@ impl Head {
     /// Removes all fields of the name; says whether there were any.
     pub fn remove(&mut self, name: &Name) -> bool {
         match name.as_known() {
-            Some(known) => self.remove_where(|e, _| e.known == known as u8),
+            Some(known) => self.has_seen(known) && self.remove_where(|e, _| e.known == known as u8),
             None => self.remove_custom(name.as_str().as_bytes()),
         }
     }
@@ -217,7 +247,7 @@ impl Head {
     pub fn rollback(&mut self, mark: Mark) {
         for &index in self.removals.get(mark.removals..).unwrap_or_default() {
             if let Some(entry) = self.entries.get_mut(index as usize) {
-                entry.alive = true;
+                entry.flags |= ALIVE;
             }
         }
         self.removals.truncate(mark.removals);
@@ -227,7 +257,7 @@ impl Head {
 
     fn matching<'a>(&'a self, known: Option<Known>, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         let number = known.map_or(UNKNOWN, |k| k as u8);
-        self.entries.iter().filter(move |e| e.known == number && e.alive).filter_map(move |e| {
+        self.entries.iter().filter(move |e| e.known == number && e.alive()).filter_map(move |e| {
             let same = known.is_some() || e.name().of(&self.arena).eq_ignore_ascii_case(name.as_bytes());
             same.then(|| e.value.of(&self.arena))
         })
@@ -235,7 +265,7 @@ impl Head {
 
     fn first_custom(&self, name: &str) -> Option<&[u8]> {
         let same = |e: &&Entry| {
-            e.known == UNKNOWN && e.alive && e.name().of(&self.arena).eq_ignore_ascii_case(name.as_bytes())
+            e.known == UNKNOWN && e.alive() && e.name().of(&self.arena).eq_ignore_ascii_case(name.as_bytes())
         };
         self.entries.iter().find(same).map(|e| e.value.of(&self.arena))
     }
@@ -245,16 +275,41 @@ impl Head {
             return Err(InvalidValue::Reserved);
         }
         let value = chars::trim(value);
-        if chars::find_control(value, 0).is_some() {
+        if scan::control(value, 0) < value.len() {
             return Err(InvalidValue::Control);
         }
-        if name.len() > u16::MAX as usize || !self.has_room(name.len() + value.len()) {
+        if name.len() > u16::MAX as usize || !self.has_room(name.len() + value.len() + 4) {
             return Err(InvalidValue::TooLong);
         }
+        self.arena.reserve(name.len() + value.len() + 4);
         let name = self.store(name);
+        self.store(b": ");
         let value = self.store(value);
-        self.push_wire(name, value, known);
+        self.store(b"\r\n");
+        let known = known.map_or(UNKNOWN, |known| known as u8);
+        self.enter(Entry::new(name, value, known, true));
         Ok(())
+    }
+
+    /// Adds an entry.
+    #[inline]
+    pub(crate) fn enter(&mut self, entry: Entry) {
+        if entry.known != UNKNOWN {
+            self.seen |= 1 << entry.known;
+        }
+        self.entries.push(entry);
+    }
+
+    /// Notes the names of entries that a parser added by itself.
+    #[inline]
+    pub(crate) fn see_all(&mut self) {
+        let known = self.entries.iter().filter(|entry| entry.known != UNKNOWN);
+        self.seen = known.fold(0, |seen, entry| seen | 1 << entry.known);
+    }
+
+    #[inline]
+    fn has_seen(&self, known: Known) -> bool {
+        self.seen & 1 << known as u8 != 0
     }
 
     pub(crate) fn has_room(&self, bytes: usize) -> bool {
@@ -268,22 +323,38 @@ impl Head {
         Span::new(start, self.arena.len())
     }
 
-    /// Adds an entry for bytes that are in the arena and have been checked.
+    /// Writes the fields as lines. Lines that stand in the arena side by side are copied at once.
+    pub(crate) fn write_lines(&self, out: &mut Vec<u8>) {
+        let (mut start, mut end) = (0, 0);
+        for entry in &self.entries {
+            if entry.flags == ALIVE | PLAIN && entry.name_start == end {
+                end = entry.value.start + entry.value.len + 2;
+            } else if entry.flags == ALIVE | PLAIN {
+                self.write_run(start, end, out);
+                (start, end) = (entry.name_start, entry.value.start + entry.value.len + 2);
+            } else if entry.alive() {
+                self.write_run(start, end, out);
+                (start, end) = (0, 0);
+                for part in [entry.name().of(&self.arena), b": ", entry.value.of(&self.arena), b"\r\n"] {
+                    out.extend_from_slice(part);
+                }
+            }
+        }
+        self.write_run(start, end, out);
+    }
+
     #[inline]
-    pub(crate) fn push_wire(&mut self, name: Span, value: Span, known: Option<Known>) {
-        self.entries.push(Entry {
-            name_start: name.start,
-            value,
-            name_len: name.len as u16,
-            known: known.map_or(UNKNOWN, |k| k as u8),
-            alive: true,
-        });
+    fn write_run(&self, start: u32, end: u32, out: &mut Vec<u8>) {
+        if start < end {
+            out.extend_from_slice(self.arena.get(start as usize..end as usize).unwrap_or_default());
+        }
     }
 
     /// Drops the entries and leaves the arena as it is.
     pub(crate) fn forget(&mut self) {
         self.entries.clear();
         self.removals.clear();
+        self.seen = 0;
     }
 
     /// Removes the fields of a name that is not a known one.
@@ -298,8 +369,8 @@ impl Head {
     fn remove_where(&mut self, mut matches: impl FnMut(&Entry, &[u8]) -> bool) -> bool {
         let before = self.removals.len();
         for (index, entry) in self.entries.iter_mut().enumerate() {
-            if entry.alive && matches(entry, &self.arena) {
-                entry.alive = false;
+            if entry.alive() && matches(entry, &self.arena) {
+                entry.flags &= !ALIVE;
                 self.removals.push(index as u32);
             }
         }

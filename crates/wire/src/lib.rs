@@ -9,6 +9,7 @@ mod head;
 mod message;
 mod method;
 mod name;
+mod scan;
 
 pub use error::{InvalidName, InvalidTarget, InvalidValue, ParseError};
 pub use h1::{

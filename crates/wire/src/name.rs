@@ -1,5 +1,5 @@
 //! Field names: about seventy known ones are one byte, all others are text.
-//! Look-up is by length and a compile-time hash; nothing here allocates on the request path.
+//! Look-up is by both ends, length and a compile-time hash; nothing here allocates on the request path.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -27,7 +27,18 @@ macro_rules! known {
     };
 }
 
+// Invariant: the reserved ones come first, so that one comparison tells them.
 known! {
+    Connection = "Connection",
+    ContentLength = "Content-Length",
+    Expect = "Expect",
+    Host = "Host",
+    KeepAlive = "Keep-Alive",
+    ProxyConnection = "Proxy-Connection",
+    Te = "TE",
+    Trailer = "Trailer",
+    TransferEncoding = "Transfer-Encoding",
+    Upgrade = "Upgrade",
     Accept = "Accept",
     AcceptCharset = "Accept-Charset",
     AcceptEncoding = "Accept-Encoding",
@@ -46,37 +57,31 @@ known! {
     Authorization = "Authorization",
     CacheControl = "Cache-Control",
     CacheStatus = "Cache-Status",
-    Connection = "Connection",
     ContentDisposition = "Content-Disposition",
     ContentEncoding = "Content-Encoding",
     ContentLanguage = "Content-Language",
-    ContentLength = "Content-Length",
     ContentLocation = "Content-Location",
     ContentRange = "Content-Range",
     ContentType = "Content-Type",
     Cookie = "Cookie",
     Date = "Date",
     ETag = "ETag",
-    Expect = "Expect",
     Expires = "Expires",
     Forwarded = "Forwarded",
     GrpcMessage = "Grpc-Message",
     GrpcStatus = "Grpc-Status",
     GrpcTimeout = "Grpc-Timeout",
-    Host = "Host",
     IdempotencyKey = "Idempotency-Key",
     IfMatch = "If-Match",
     IfModifiedSince = "If-Modified-Since",
     IfNoneMatch = "If-None-Match",
     IfRange = "If-Range",
     IfUnmodifiedSince = "If-Unmodified-Since",
-    KeepAlive = "Keep-Alive",
     LastModified = "Last-Modified",
     Link = "Link",
     Location = "Location",
     Origin = "Origin",
     Pragma = "Pragma",
-    ProxyConnection = "Proxy-Connection",
     Range = "Range",
     RateLimit = "RateLimit",
     RateLimitPolicy = "RateLimit-Policy",
@@ -85,12 +90,8 @@ known! {
     Server = "Server",
     SetCookie = "Set-Cookie",
     StrictTransportSecurity = "Strict-Transport-Security",
-    Te = "TE",
     Traceparent = "Traceparent",
     Tracestate = "Tracestate",
-    Trailer = "Trailer",
-    TransferEncoding = "Transfer-Encoding",
-    Upgrade = "Upgrade",
     UserAgent = "User-Agent",
     Vary = "Vary",
     Via = "Via",
@@ -108,80 +109,95 @@ known! {
 /// Bytes of the longest known name.
 const LONGEST: usize = 32;
 const SLOTS: usize = 512;
-/// In the slot table: no name here.
-const EMPTY: u8 = u8::MAX;
+/// In place of the number of a known name: it is not one.
+pub(crate) const UNKNOWN: u8 = u8::MAX;
+/// Makes letters lower case, and turns some other bytes into others: for finding, not for comparing.
+const LOWER: u64 = 0x2020_2020_2020_2020;
 
-/// A known name prepared for comparing eight bytes at a time: `bytes | masks == words`. A mask has
-/// 0x20 only where the name has a letter, so that nothing but the other case of it is let through.
+/// A known name prepared for comparing: `ends(name) | masks == words`. A mask has 0x20 only where the
+/// name has a letter, so that nothing but the other case of it is let through.
 #[derive(Clone, Copy)]
 struct Pattern {
-    len: u8,
-    words: [u64; 4],
-    masks: [u64; 4],
+    words: [u64; 2],
+    masks: [u64; 2],
+    len: usize,
 }
 
-struct Table {
-    factor: u32,
-    slots: [u8; SLOTS],
-    patterns: [Pattern; Known::ALL.len()],
+const PATTERNS: [Pattern; Known::ALL.len()] = patterns();
+/// Known names below this number are reserved.
+const RESERVED: u8 = Known::Upgrade as u8 + 1;
+const INDEX: (u64, [u8; SLOTS]) = index();
+const FACTOR: u64 = INDEX.0;
+const BY_SLOT: [u8; SLOTS] = INDEX.1;
+
+/// The first and the last eight bytes of a name. They overlap in names of less than sixteen bytes; in
+/// those of less than eight both words are made of two overlapping parts and are equal.
+#[inline(always)]
+const fn ends(name: &[u8]) -> Option<[u64; 2]> {
+    if let (Some(first), Some(last)) = (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+        return Some([u64::from_le_bytes(*first), u64::from_le_bytes(*last)]);
+    }
+    let word = if let (Some(first), Some(last)) = (name.first_chunk::<4>(), name.last_chunk::<4>()) {
+        u32::from_le_bytes(*first) as u64 | (u32::from_le_bytes(*last) as u64) << 32
+    } else if let (Some(first), Some(last)) = (name.first_chunk::<2>(), name.last_chunk::<2>()) {
+        u16::from_le_bytes(*first) as u64 | (u16::from_le_bytes(*last) as u64) << 32
+    } else {
+        return None;
+    };
+    Some([word, word])
 }
 
-static TABLE: Table = build();
-
-const fn slot(name: &[u8], factor: u32) -> usize {
-    let len = name.len();
-    let key = (name[0] | 0x20) as u32
-        | ((name[len / 2] | 0x20) as u32) << 8
-        | ((name[len - 2] | 0x20) as u32) << 16
-        | ((name[len - 1] | 0x20) as u32) << 24;
-    ((key ^ (len as u32).wrapping_mul(0x9e37_79b1)).wrapping_mul(factor) >> 23) as usize
+#[inline(always)]
+const fn slot(words: [u64; 2], len: usize, factor: u64) -> usize {
+    let key = (words[0] ^ words[1].rotate_left(24)) | LOWER;
+    (key.wrapping_add((len as u64) << 40).wrapping_mul(factor) >> 55) as usize
 }
 
-/// Where the `i`th word of a name of `len` bytes starts; the last words overlap.
-const fn word_start(i: usize, len: usize) -> usize {
-    if i * 8 + 8 <= len { i * 8 } else { len.saturating_sub(8) }
-}
-
-const fn build() -> Table {
-    let mut patterns = [Pattern { len: 0, words: [0; 4], masks: [0; 4] }; Known::ALL.len()];
+const fn patterns() -> [Pattern; Known::ALL.len()] {
+    let mut patterns = [Pattern { words: [0; 2], masks: [0; 2], len: 0 }; Known::ALL.len()];
     let mut k = 0;
     while k < Known::ALL.len() {
-        let name = Known::ALL[k].as_str().as_bytes();
-        assert!(name.len() >= 2 && name.len() <= LONGEST);
-        patterns[k].len = name.len() as u8;
+        let text = Known::ALL[k].as_str().as_bytes();
+        assert!(text.len() >= 2 && text.len() <= LONGEST);
+        let (mut lower, mut mask) = ([0u8; LONGEST], [0u8; LONGEST]);
         let mut i = 0;
-        while i < name.len().div_ceil(8) {
-            let start = word_start(i, name.len());
-            let mut b = 0;
-            while b < 8 && start + b < name.len() {
-                let byte = name[start + b].to_ascii_lowercase();
-                patterns[k].words[i] |= (byte as u64) << (8 * b);
-                if byte.is_ascii_alphabetic() {
-                    patterns[k].masks[i] |= 0x20 << (8 * b);
-                }
-                b += 1;
-            }
+        while i < text.len() {
+            lower[i] = text[i].to_ascii_lowercase();
+            mask[i] = if text[i].is_ascii_alphabetic() { 0x20 } else { 0 };
             i += 1;
         }
+        let (Some(words), Some(masks)) =
+            (ends(lower.split_at(text.len()).0), ends(mask.split_at(text.len()).0))
+        else {
+            panic!("a known name has two bytes or more");
+        };
+        patterns[k] = Pattern { words, masks, len: text.len() };
         k += 1;
     }
-    // A factor under which no two names share a slot: found by trying, at compile time.
-    let mut factor: u32 = 0x85eb_ca6b;
+    patterns
+}
+
+/// The slots of all names, and the factor that they are found with.
+const fn index() -> (u64, [u8; SLOTS]) {
+    let patterns = patterns();
+    // A factor under which no two names share a slot: found by trying, at compile
+    // time. The first one does, as long as the list of names stays as it is.
+    let mut factor: u64 = 0xcc4c_a906_84ac_e9f5;
     loop {
-        let mut slots = [EMPTY; SLOTS];
+        let mut slots = [UNKNOWN; SLOTS];
         let mut k = 0;
         while k < Known::ALL.len() {
-            let s = slot(Known::ALL[k].as_str().as_bytes(), factor);
-            if slots[s] != EMPTY {
+            let s = slot(patterns[k].words, patterns[k].len, factor);
+            if slots[s] != UNKNOWN {
                 break;
             }
             slots[s] = k as u8;
             k += 1;
         }
         if k == Known::ALL.len() {
-            return Table { factor, slots, patterns };
+            return (factor, slots);
         }
-        factor = factor.wrapping_mul(0x0019_660d).wrapping_add(0x3c6e_f35e) | 1;
+        factor = factor.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f) | 1;
     }
 }
 
@@ -189,55 +205,46 @@ impl Known {
     /// Finds a known name, whatever its case.
     #[inline]
     pub fn lookup(name: &[u8]) -> Option<Known> {
-        if name.len() < 2 || name.len() > LONGEST {
-            return None;
+        Known::from_number(Known::number(name))
+    }
+
+    /// The number of a known name, or [`UNKNOWN`].
+    #[inline(always)]
+    pub(crate) fn number(name: &[u8]) -> u8 {
+        let Some(words) = ends(name) else { return UNKNOWN };
+        let by_slot: &'static [u8; SLOTS] = &BY_SLOT;
+        let patterns: &'static [Pattern] = &PATTERNS;
+        let number = by_slot[slot(words, name.len(), FACTOR) % SLOTS];
+        let Some(&Pattern { words: lower, masks, len }) = patterns.get(number as usize) else {
+            return UNKNOWN;
+        };
+        let differs = (words[0] | masks[0]) ^ lower[0] | (words[1] | masks[1]) ^ lower[1];
+        if differs | (len ^ name.len()) as u64 != 0 || (name.len() > 16 && !is_named(number, name)) {
+            return UNKNOWN;
         }
-        let index = TABLE.slots[slot(name, TABLE.factor) % SLOTS] as usize;
-        let pattern = TABLE.patterns.get(index)?;
-        if pattern.len as usize != name.len() || !pattern.matches(name) {
-            return None;
-        }
-        Known::ALL.get(index).copied()
+        number
+    }
+
+    #[inline]
+    pub(crate) fn from_number(number: u8) -> Option<Known> {
+        Known::ALL.get(number as usize).copied()
     }
 
     /// Framing and hop-by-hop fields: typed fields of a message, never entries of its head.
     pub const fn is_reserved(self) -> bool {
-        matches!(
-            self,
-            Known::Connection
-                | Known::ContentLength
-                | Known::Expect
-                | Known::Host
-                | Known::KeepAlive
-                | Known::ProxyConnection
-                | Known::Te
-                | Known::Trailer
-                | Known::TransferEncoding
-                | Known::Upgrade
-        )
+        Known::is_reserved_number(self as u8)
+    }
+
+    /// The same by number; [`UNKNOWN`] is not reserved.
+    #[inline(always)]
+    pub(crate) const fn is_reserved_number(number: u8) -> bool {
+        number < RESERVED
     }
 }
 
-impl Pattern {
-    #[inline]
-    fn matches(&self, name: &[u8]) -> bool {
-        if name.len() < 8 {
-            let word = name.iter().rev().fold(0u64, |word, &b| word << 8 | b as u64);
-            return word | self.masks[0] == self.words[0];
-        }
-        // Two words cover most names; they overlap in names of less than sixteen bytes.
-        let (Some(first), Some(last)) = (name.first_chunk::<8>(), name.last_chunk::<8>()) else {
-            return false;
-        };
-        let end = name.len().div_ceil(8).min(4) - 1;
-        let mut differs = (u64::from_le_bytes(*first) | self.masks[0]) ^ self.words[0];
-        differs |= (u64::from_le_bytes(*last) | self.masks[end]) ^ self.words[end];
-        for i in 1..end {
-            let Some(word) = name[i * 8..].first_chunk::<8>() else { return false };
-            differs |= (u64::from_le_bytes(*word) | self.masks[i]) ^ self.words[i];
-        }
-        differs == 0
-    }
+/// Compares all of a name, for those of which the ends are not all.
+fn is_named(number: u8, name: &[u8]) -> bool {
+    Known::from_number(number).is_some_and(|known| name.eq_ignore_ascii_case(known.as_str().as_bytes()))
 }
 
 /// A field name made from configuration or at compile time. It is written in the spelling it was
@@ -357,6 +364,28 @@ mod tests {
         }
         assert_eq!(Known::lookup(b""), None);
         assert_eq!(Known::lookup(b"x"), None);
+    }
+
+    #[test]
+    fn reserved_names_are_those_of_framing_and_the_connection() {
+        let reserved: Vec<&str> =
+            Known::ALL.iter().filter(|known| known.is_reserved()).map(|known| known.as_str()).collect();
+        assert_eq!(
+            reserved,
+            [
+                "Connection",
+                "Content-Length",
+                "Expect",
+                "Host",
+                "Keep-Alive",
+                "Proxy-Connection",
+                "TE",
+                "Trailer",
+                "Transfer-Encoding",
+                "Upgrade"
+            ]
+        );
+        assert!(!Known::is_reserved_number(UNKNOWN));
     }
 
     #[test]

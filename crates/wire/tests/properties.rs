@@ -269,3 +269,42 @@ proptest! {
         }
     }
 }
+
+const REQUEST: &[u8] = b"POST /v1/products/42?currency=EUR HTTP/1.1\r\nHost: shop.example:8080\r\nTE: trailers\r\n\
+    X-Custom-Name: a\tb\r\nContent-Length: 3\r\nConnection: close\r\nAccess-Control-Request-Method: PUT\r\nAge: 1\r\n\r\nabc";
+
+const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: Tue, 01 Jan 2030 00:00:00 GMT\r\nX-A:  b \r\n\
+    Content-Length: 3\r\nConnection: keep-alive\r\nStrict-Transport-Security: max-age=60\r\nETag: \"a\"\r\n\r\nabc";
+
+/// The message with one byte put in the place of another, put in, or taken out: every byte at every place.
+fn changed(message: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    let replaced = |at: usize, byte: u8| [&message[..at], &[byte], &message[at + 1..]].concat();
+    let inserted = |at: usize, byte: u8| [&message[..at], &[byte], &message[at..]].concat();
+    let removed = |at: usize| [&message[..at], &message[at + 1..]].concat();
+    (0..message.len()).flat_map(move |at| {
+        let each = (0..=255u8).flat_map(move |byte| [replaced(at, byte), inserted(at, byte)]);
+        each.chain([removed(at)])
+    })
+}
+
+/// A line that is complete when it is first looked at may be taken by the short way through the parser; one
+/// whose LF comes later, or by itself, never is. Both ways have to judge alike.
+#[test]
+fn the_short_and_the_long_way_agree() {
+    let limits = Limits::default();
+    for bytes in changed(REQUEST) {
+        let whole = support::request(&[&bytes], &limits);
+        let long: Vec<&[u8]> = bytes.chunk_by(|_, next| *next != b'\n').collect();
+        assert_eq!(support::request(&long, &limits), whole, "{:?}", String::from_utf8_lossy(&bytes));
+    }
+    for bytes in changed(RESPONSE) {
+        let whole = support::response(&[&bytes], &Method::Get, &limits);
+        let long: Vec<&[u8]> = bytes.chunk_by(|_, next| *next != b'\n').collect();
+        assert_eq!(
+            support::response(&long, &Method::Get, &limits),
+            whole,
+            "{:?}",
+            String::from_utf8_lossy(&bytes)
+        );
+    }
+}

@@ -135,7 +135,7 @@ impl Calling {
         })?;
         self.service.series.connected(worker.index());
         match self.service.settings.protocol {
-            Protocol::Http1 => Ok(self.into_h1(H1Client::new(stream), place, head, false)),
+            Protocol::Http1 => Ok(self.into_h1(Box::new(H1Client::new(stream)), place, head, false)),
             Protocol::H2c => {
                 let failed = |error: &dyn std::fmt::Display| {
                     Failure::new(core::CONNECT_FAILED, format!("{address}: {error}")).unprocessed()
@@ -150,7 +150,7 @@ impl Calling {
         }
     }
 
-    fn into_h1(self, mut client: H1Client, place: Place, head: &RequestHead, is_reused: bool) -> Call {
+    fn into_h1(self, mut client: Box<H1Client>, place: Place, head: &RequestHead, is_reused: bool) -> Call {
         client.start(head);
         self.into_call(Outbound::H1(client), Some(place), None, is_reused)
     }
@@ -164,7 +164,7 @@ impl Calling {
         is_reused: bool,
     ) -> Result<Call, (Self, narthex_net::Fault)> {
         match client.open(head) {
-            Ok(opened) => Ok(self.into_call(Outbound::H2(opened), None, Some(stream), is_reused)),
+            Ok(opened) => Ok(self.into_call(Outbound::H2(Box::new(opened)), None, Some(stream), is_reused)),
             Err(error) => Err((self, error)),
         }
     }

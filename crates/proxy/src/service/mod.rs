@@ -72,6 +72,10 @@ pub struct Settings {
     pub h2: H2Limits,
     pub max_connections: usize,
     pub max_requests: usize,
+    /// 1xx responses before the final one.
+    pub max_interim: u32,
+    /// Idle connections that one worker keeps to one instance.
+    pub idle_connections: usize,
 }
 
 impl Default for Settings {
@@ -85,6 +89,8 @@ impl Default for Settings {
             h2: H2Limits::default(),
             max_connections: 10_000,
             max_requests: 100_000,
+            max_interim: 16,
+            idle_connections: 128,
         }
     }
 }

@@ -10,12 +10,9 @@ use narthex_net::{H1Client, H2Client};
 
 use super::{Instance, Place, Service};
 
-/// Idle connections that a worker keeps for one instance.
-const IDLE: usize = 512;
-
 /// A kept HTTP/1.1 connection.
 struct Idle {
-    client: H1Client,
+    client: Box<H1Client>,
     place: Place,
     since: u64,
 }
@@ -51,7 +48,7 @@ impl Drop for StreamPlace {
 
 impl Pools {
     /// The connection that was used last, if the instance has not closed it.
-    pub fn take(&mut self, instance: &Instance) -> Option<(H1Client, Place)> {
+    pub fn take(&mut self, instance: &Instance) -> Option<(Box<H1Client>, Place)> {
         let idle = &mut self.0.get_mut(&instance.id)?.idle;
         while let Some(kept) = idle.pop() {
             if !kept.client.is_stale() {
@@ -61,12 +58,12 @@ impl Pools {
         None
     }
 
-    pub fn keep(&mut self, service: &Service, instance: &Arc<Instance>, client: H1Client, place: Place, now: u64) {
+    pub fn keep(&mut self, service: &Service, instance: &Arc<Instance>, client: Box<H1Client>, place: Place, now: u64) {
         if instance.is_removed() || service.state.wanted.swap(false, Ordering::AcqRel) {
             return;
         }
         let pool = self.of(service, instance);
-        if pool.idle.len() < IDLE {
+        if pool.idle.len() < service.settings.idle_connections {
             pool.idle.push(Idle { client, place, since: now });
         }
     }

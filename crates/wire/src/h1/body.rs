@@ -6,7 +6,7 @@ use super::Limits;
 use super::line::{Bound, Cursor, Next};
 use crate::chars;
 use crate::error::ParseError;
-use crate::head::Head;
+use crate::head::{Entry, Head};
 use crate::method::Framing;
 use crate::name::Known;
 
@@ -241,8 +241,9 @@ impl BodyDecoder {
                 if trailers.lines > max_lines {
                     return Err(ParseError::TrailersTooLarge);
                 }
-                if may_be_trailer(line.name.of(&trailers.head.arena), line.known) {
-                    trailers.head.push_wire(line.name, line.value, line.known);
+                if may_be_trailer(line.name.of(&trailers.head.arena), Known::from_number(line.known)) {
+                    let entry = Entry::new(line.name, line.value, line.known, line.plain);
+                    trailers.head.enter(entry);
                 }
             }
         }

@@ -1,9 +1,9 @@
 //! Writes heads, chunks and trailers. Framing fields come from the typed framing alone, so that what is
 //! written can be read in one way only.
 
-use crate::head::Head;
+use crate::head::{Head, Span};
 use crate::message::{Form, RequestHead, ResponseHead};
-use crate::method::{Framing, Version};
+use crate::method::{Framing, Method, Version};
 
 /// The last chunk without trailers.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
@@ -15,17 +15,35 @@ pub const CHUNK_END: &[u8] = b"\r\n";
 /// The target is in origin-form, `*` or authority-form; `Host` comes first. A body of unknown length is
 /// chunked. `Content-Length: 0` is written where the method leads one to expect a body.
 pub fn encode_request(request: &RequestHead, out: &mut Vec<u8>) {
-    put(out, request.method.as_str().as_bytes());
-    out.push(b' ');
+    match &request.method {
+        Method::Get => put(out, b"GET "),
+        Method::Post => put(out, b"POST "),
+        method => {
+            put(out, method.as_str().as_bytes());
+            out.push(b' ');
+        }
+    }
     match request.target.form {
         Form::Authority => put(out, request.target.authority.of(&request.head.arena)),
         Form::Asterisk => out.push(b'*'),
         Form::Origin => {
-            let path = request.target.path.of(&request.head.arena);
-            put(out, if path.is_empty() { b"/" } else { path });
-            if let Some(query) = request.target.query {
-                out.push(b'?');
-                put(out, query.of(&request.head.arena));
+            let (path, arena) = (request.target.path, &request.head.arena);
+            match request.target.query {
+                // As it was read: the `?` is between them.
+                Some(query)
+                    if path.len > 0
+                        && query.start as usize == path.end() + 1
+                        && arena.get(path.end()) == Some(&b'?') =>
+                {
+                    put(out, Span::new(path.start as usize, query.end()).of(arena));
+                }
+                query => {
+                    put(out, if path.len == 0 { b"/" } else { path.of(arena) });
+                    if let Some(query) = query {
+                        out.push(b'?');
+                        put(out, query.of(arena));
+                    }
+                }
             }
         }
     }
@@ -38,7 +56,7 @@ pub fn encode_request(request: &RequestHead, out: &mut Vec<u8>) {
         Framing::None | Framing::UntilClose if request.method.expects_body() => put_length(out, 0),
         Framing::None | Framing::UntilClose => {}
     }
-    put_fields(out, &request.head);
+    request.head.write_lines(out);
     let upgrade = request.upgrade().filter(|_| request.connection.upgrade);
     match (upgrade, request.te_trailers) {
         (Some(_), true) => put(out, b"Connection: upgrade, TE\r\nTE: trailers\r\n"),
@@ -92,7 +110,7 @@ pub fn encode_response(
     if bodiless || is_head_request {
         sent = Framing::None;
     }
-    put_fields(out, &response.head);
+    response.head.write_lines(out);
     let upgrade = response.upgrade().filter(|_| response.connection.upgrade);
     let close = !keep_alive || sent == Framing::UntilClose;
     match (upgrade, close) {
@@ -134,31 +152,28 @@ pub fn chunk_prefix(len: usize) -> ([u8; 18], usize) {
 pub fn encode_trailers(trailers: Option<&Head>, out: &mut Vec<u8>) {
     put(out, b"0\r\n");
     if let Some(trailers) = trailers {
-        put_fields(out, trailers);
+        trailers.write_lines(out);
     }
     put(out, b"\r\n");
 }
 
 fn put_status_line(out: &mut Vec<u8>, response: &ResponseHead) {
-    if response.status == 200 && response.reason.is_none() {
+    if response.status == 200 && response.reason_phrase() == b"OK" {
         return put(out, b"HTTP/1.1 200 OK\r\n");
     }
     let status = response.status;
     let digit = |n: u16| b'0' + (n % 10) as u8;
-    put(out, b"HTTP/1.1 ");
-    put(out, &[digit(status / 100), digit(status / 10), digit(status), b' ']);
+    let mut line = *b"HTTP/1.1 000 ";
+    line[9..12].copy_from_slice(&[digit(status / 100), digit(status / 10), digit(status)]);
+    put(out, &line);
     put(out, response.reason_phrase());
     put(out, b"\r\n");
 }
 
 fn put_length(out: &mut Vec<u8>, length: u64) {
-    put_field(out, b"Content-Length", itoa::Buffer::new().format(length).as_bytes());
-}
-
-fn put_fields(out: &mut Vec<u8>, head: &Head) {
-    for field in head.iter() {
-        put_field(out, field.name, field.value);
-    }
+    put(out, b"Content-Length: ");
+    put(out, itoa::Buffer::new().format(length).as_bytes());
+    put(out, b"\r\n");
 }
 
 #[inline]

@@ -4,7 +4,7 @@
 use super::line::FieldLine;
 use crate::chars;
 use crate::error::ParseError;
-use crate::head::{Head, Span};
+use crate::head::{Entry, Head, Span};
 use crate::message::{Connection, is_end_to_end};
 use crate::method::Version;
 use crate::name::Known;
@@ -44,10 +44,11 @@ impl Collected {
     }
 
     /// Takes one field line in.
-    #[inline]
+    #[inline(always)]
     pub fn take(
         &mut self,
-        head: &mut Head,
+        arena: &[u8],
+        entries: &mut Vec<Entry>,
         line: FieldLine,
         side: Side,
         version: Version,
@@ -57,20 +58,19 @@ impl Collected {
         if self.lines > max_lines {
             return Err(ParseError::TooManyFields);
         }
-        match line.known {
-            Some(known) if known.is_reserved() => self.reserved(&head.arena, line, known, side, version),
-            known => {
-                head.push_wire(line.name, line.value, known);
-                Ok(())
-            }
+        if Known::is_reserved_number(line.known) {
+            return self.reserved(arena, line.value, line.known, side, version);
         }
+        entries.push(Entry::new(line.name, line.value, line.known, line.plain));
+        Ok(())
     }
 
     /// After the last line: removes what `Connection` named, settles `Upgrade`.
+    #[inline(always)]
     pub fn finish(&mut self, head: &mut Head, version: Version) {
-        for option in std::mem::take(&mut self.nominated) {
-            let name = option.of(&head.arena).to_vec();
-            head.remove_custom(&name);
+        head.see_all();
+        if !self.nominated.is_empty() {
+            self.remove_nominated(head);
         }
         // RFC 9110 section 7.8: ignored in HTTP/1.0, and without the connection option.
         if !self.connection.upgrade || version == Version::Http10 {
@@ -79,22 +79,31 @@ impl Collected {
         self.connection.upgrade = self.upgrade.is_some();
     }
 
+    #[cold]
+    fn remove_nominated(&mut self, head: &mut Head) {
+        for option in std::mem::take(&mut self.nominated) {
+            let name = option.of(&head.arena).to_vec();
+            head.remove_custom(&name);
+        }
+    }
+
     fn reserved(
         &mut self,
         arena: &[u8],
-        line: FieldLine,
-        known: Known,
+        field: Span,
+        known: u8,
         side: Side,
         version: Version,
     ) -> Result<(), ParseError> {
-        let value = line.value.of(arena);
+        let value = field.of(arena);
+        let Some(known) = Known::from_number(known) else { return Ok(()) };
         match known {
-            Known::Connection => return self.connection(arena, line.value),
+            Known::Connection => return self.connection(arena, field),
             Known::ContentLength => return self.content_length(value),
             Known::TransferEncoding => return self.transfer_encoding(value, version),
-            Known::Host if side == Side::Request => return self.host(line.value),
-            Known::Upgrade => self.upgrade = self.upgrade.or(Some(line.value)),
-            Known::Trailer => self.trailer = self.trailer.or(Some(line.value)),
+            Known::Host if side == Side::Request => return self.host(field),
+            Known::Upgrade => self.upgrade = self.upgrade.or(Some(field)),
+            Known::Trailer => self.trailer = self.trailer.or(Some(field)),
             Known::Te => {
                 let member = |part: &[u8]| chars::trim(part).eq_ignore_ascii_case(b"trailers");
                 self.te_trailers |= value.split(|&b| b == b',').any(member);
@@ -135,6 +144,14 @@ impl Collected {
     }
 
     fn connection(&mut self, arena: &[u8], value: Span) -> Result<(), ParseError> {
+        // All that most say. Compared as a whole, not byte by byte.
+        let (keep_alive, close) = (value.of(arena) == b"keep-alive", value.of(arena) == b"close");
+        if (keep_alive || close) && self.options < MAX_CONNECTION_OPTIONS {
+            self.options += 1;
+            self.connection.keep_alive |= keep_alive;
+            self.connection.close |= close;
+            return Ok(());
+        }
         let mut start = value.start as usize;
         for part in value.of(arena).split(|&b| b == b',') {
             let lead = part.iter().take_while(|&&b| b == b' ' || b == b'\t').count();
@@ -177,6 +194,13 @@ impl Collected {
 
 /// One or more digits that fit 64 bits.
 fn decimal(digits: &[u8]) -> Option<u64> {
+    // So few of them always fit.
+    if let [first, rest @ ..] = digits
+        && rest.len() < 18
+    {
+        let digit = |byte: &u8| byte.is_ascii_digit().then(|| u64::from(byte - b'0'));
+        return rest.iter().try_fold(digit(first)?, |n, d| Some(n * 10 + digit(d)?));
+    }
     if digits.is_empty() {
         return None;
     }

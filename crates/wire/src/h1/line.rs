@@ -5,7 +5,8 @@
 use crate::chars;
 use crate::error::ParseError;
 use crate::head::Span;
-use crate::name::Known;
+use crate::name::{Known, UNKNOWN};
+use crate::scan;
 
 /// Where the next line begins and how far a line end has been looked for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,7 +20,10 @@ pub(crate) struct Cursor {
 pub(crate) struct FieldLine {
     pub name: Span,
     pub value: Span,
-    pub known: Option<Known>,
+    /// The number of a known name.
+    pub known: u8,
+    /// Written as this codec writes: `name: value` and CRLF, with one space and no more.
+    pub plain: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +52,12 @@ impl Cursor {
         Cursor { pos, scanned: pos }
     }
 
+    /// Up to where no line end was found; at most the position when the line was not looked at yet.
+    #[inline]
+    pub fn scanned(&self) -> usize {
+        self.scanned
+    }
+
     /// A whole line without its CRLF, or `None` when it is not complete yet.
     pub fn line<'a>(&mut self, buffer: &'a [u8], bound: Bound) -> Result<Option<&'a [u8]>, ParseError> {
         let from = self.scanned.max(self.pos);
@@ -64,9 +74,45 @@ impl Cursor {
         Ok(Some(line))
     }
 
-    /// The next field line.
-    #[inline]
+    /// Gives out the field lines that follow as long as they are complete and plain ones, as nearly all are;
+    /// then [`Cursor::field`] has to be asked.
+    #[inline(always)]
+    pub fn plain_fields<E>(
+        &mut self,
+        buffer: &[u8],
+        bound: Bound,
+        mut take: impl FnMut(FieldLine) -> Result<(), E>,
+    ) -> Result<(), E> {
+        // A line that crosses the bound is not complete here; the long way sees why.
+        let buffer = buffer.get(..bound.end).unwrap_or(buffer);
+        // A buffer of less than a block is scanned differently; told here, it is not asked for each line.
+        if self.scanned > self.pos || buffer.len() < 16 {
+            return Ok(());
+        }
+        let mut pos = self.pos;
+        while let Some((line, next)) = plain_field(buffer, pos) {
+            pos = next;
+            take(line)?;
+        }
+        *self = Cursor::at(pos);
+        Ok(())
+    }
+
+    /// The next field line of any kind, the end, or what is wrong. This judges alone:
+    /// [`Cursor::plain_fields`] takes nothing that this would not take in the same way.
+    #[inline(always)]
     pub fn field(&mut self, buffer: &[u8], bound: Bound) -> Result<Next, ParseError> {
+        if buffer.get(self.pos..).and_then(<[u8]>::first_chunk) == Some(b"\r\n") && self.pos + 2 <= bound.end
+        {
+            *self = Cursor::at(self.pos + 2);
+            return Ok(Next::End);
+        }
+        self.any_field(buffer, bound)
+    }
+
+    /// The same but for an end that is there whole.
+    #[inline(never)]
+    fn any_field(&mut self, buffer: &[u8], bound: Bound) -> Result<Next, ParseError> {
         // A line that was incomplete before is looked at again only when its end is there.
         if self.scanned > self.pos
             && memchr::memchr(b'\n', buffer.get(self.scanned..).unwrap_or_default()).is_none()
@@ -103,7 +149,38 @@ impl Cursor {
     }
 }
 
-#[inline]
+/// A field line as nearly all are written: a name, a colon, one space, a value that begins and ends with a
+/// visible character, CRLF. Also where the next line begins.
+#[inline(always)]
+fn plain_field(buffer: &[u8], pos: usize) -> Option<(FieldLine, usize)> {
+    // The empty line; without this the body would be searched for a colon.
+    if buffer.get(pos) == Some(&b'\r') {
+        return None;
+    }
+    let colon = scan::colon(buffer, pos);
+    let name = buffer.get(pos..colon)?;
+    let known = Known::number(name);
+    if known == UNKNOWN && !is_custom_name(name) {
+        return None;
+    }
+    let start = colon + 2;
+    let end = scan::control_or_tab(buffer, start);
+    let value = buffer.get(start..end)?;
+    // A value with HTAB in it is not plain, so only a space can be a blank at its ends.
+    let plain = buffer[colon + 1] == b' ' && *value.first()? != b' ' && *value.last()? != b' ';
+    if !plain || buffer.get(end..)?.first_chunk() != Some(b"\r\n") {
+        return None;
+    }
+    let name = Span { start: pos as u32, len: name.len() as u32 };
+    let value = Span { start: start as u32, len: value.len() as u32 };
+    Some((FieldLine { name, value, known, plain }, end + 2))
+}
+
+#[inline(never)]
+fn is_custom_name(name: &[u8]) -> bool {
+    chars::is_token(name) && name.len() <= u16::MAX as usize
+}
+
 fn scan_field(buffer: &[u8], pos: usize) -> Result<Scan, ParseError> {
     match buffer.get(pos) {
         None => return Ok(Scan::Partial),
@@ -117,18 +194,22 @@ fn scan_field(buffer: &[u8], pos: usize) -> Result<Scan, ParseError> {
         Some(b' ' | b'\t') => return Err(ParseError::ObsFold),
         Some(_) => {}
     }
-    let Some(colon) = chars::find_colon(buffer, pos) else {
+    let colon = scan::colon(buffer, pos);
+    if colon == buffer.len() {
         return Err(name_fault(&buffer[pos..], false));
-    };
+    }
     let name = &buffer[pos..colon];
-    let known = Known::lookup(name);
-    if known.is_none() && (!chars::is_token(name) || name.len() > u16::MAX as usize) {
+    let known = Known::number(name);
+    if known == UNKNOWN && (!chars::is_token(name) || name.len() > u16::MAX as usize) {
         return Err(name_fault(name, true));
     }
     let mut start = colon + 1;
-    let Some((mut end, control)) = chars::find_control(buffer, start) else { return Ok(Scan::Partial) };
+    let mut end = scan::control(buffer, start);
+    if end == buffer.len() {
+        return Ok(Scan::Partial);
+    }
     let next = end + 2;
-    match (control, buffer.get(end + 1)) {
+    match (buffer[end], buffer.get(end + 1)) {
         (b'\r', Some(b'\n')) => {}
         (b'\r', None) => return Ok(Scan::Partial),
         (b'\r', Some(_)) => return Err(ParseError::BareCr),
@@ -142,7 +223,11 @@ fn scan_field(buffer: &[u8], pos: usize) -> Result<Scan, ParseError> {
     if buffer.get(start).copied().is_some_and(is_blank) || is_blank(buffer[end - 1]) {
         (start, end) = trim(buffer, start.min(end), end);
     }
-    Ok(Scan::Field(FieldLine { name: Span::new(pos, colon), value: Span::new(start, end), known }, next))
+    let plain = start == colon + 2 && end == next - 2 && buffer[colon + 1] == b' ';
+    Ok(Scan::Field(
+        FieldLine { name: Span::new(pos, colon), value: Span::new(start, end), known, plain },
+        next,
+    ))
 }
 
 #[cold]

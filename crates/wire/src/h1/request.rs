@@ -2,13 +2,13 @@
 
 use super::fields::{Collected, Side};
 use super::line::{Bound, Cursor, Next};
-use super::target;
+use super::target::{self, ParsedTarget};
 use super::{Limits, Progress};
-use crate::chars;
 use crate::error::ParseError;
-use crate::head::Span;
-use crate::message::{Form, RequestHead};
+use crate::head::{Head, Span};
+use crate::message::{Form, RequestHead, Target};
 use crate::method::{Framing, Method, Version};
+use crate::scan;
 
 /// Bytes of a request line besides its target: the longest method, two spaces, the version, CRLF.
 const AROUND_TARGET: usize = Method::MAX_BYTES + 12;
@@ -61,13 +61,14 @@ impl RequestParser {
         }
         if self.stage == Stage::Fields {
             let bound = Bound { end: limits.head_end(), error: ParseError::HeadTooLarge };
+            let (version, Head { arena, entries, .. }) = (head.version, &mut head.head);
+            let (collected, most, arena) = (&mut self.collected, limits.fields, &arena[..]);
+            let mut take = |line| collected.take(arena, entries, line, Side::Request, version, most);
             loop {
-                match self.cursor.field(&head.head.arena, bound)? {
+                self.cursor.plain_fields(arena, bound, &mut take)?;
+                match self.cursor.field(arena, bound)? {
                     Next::Partial => return Ok(Progress::Partial),
-                    Next::Field(line) => {
-                        let fields = &mut head.head;
-                        self.collected.take(fields, line, Side::Request, head.version, limits.fields)?;
-                    }
+                    Next::Field(line) => take(line)?,
                     Next::End => break,
                 }
             }
@@ -78,7 +79,38 @@ impl RequestParser {
     }
 
     /// The request line, after at most one empty line (RFC 9112 section 2.2).
+    #[inline(always)]
     fn start(&mut self, head: &mut RequestHead, limits: &Limits) -> Result<bool, ParseError> {
+        if self.cursor.scanned() <= self.cursor.pos
+            && let Some((line, next)) = plain_request_line(&head.head.arena, self.cursor.pos, limits.target)
+            && next <= limits.head_end()
+        {
+            self.cursor = Cursor::at(next);
+            self.take_line(head, line);
+            return Ok(true);
+        }
+        self.any_start(head, limits)
+    }
+
+    #[inline(always)]
+    fn take_line(&mut self, head: &mut RequestHead, line: RequestLine) {
+        head.method = line.method;
+        head.version = line.version;
+        head.target = Target {
+            form: line.target.form,
+            raw: line.raw,
+            path: line.target.path,
+            query: line.target.query,
+            authority: line.target.authority.unwrap_or_default(),
+            scheme: line.target.scheme,
+        };
+        self.stage = Stage::Fields;
+    }
+
+    /// A start of any kind. It judges alone: [`plain_request_line`] takes nothing that this would not
+    /// take in the same way.
+    #[inline(never)]
+    fn any_start(&mut self, head: &mut RequestHead, limits: &Limits) -> Result<bool, ParseError> {
         loop {
             let end = self.cursor.pos.saturating_add(limits.target).saturating_add(AROUND_TARGET);
             let bound = if end < limits.head_end() {
@@ -95,15 +127,7 @@ impl RequestParser {
                 continue;
             }
             let parsed = request_line(line, start, limits.target)?;
-            head.method = parsed.method;
-            head.version = parsed.version;
-            head.target.raw = parsed.raw;
-            head.target.form = parsed.target.form;
-            head.target.path = parsed.target.path;
-            head.target.query = parsed.target.query;
-            head.target.scheme = parsed.target.scheme;
-            head.target.authority = parsed.target.authority.unwrap_or_default();
-            self.stage = Stage::Fields;
+            self.take_line(head, parsed);
             return Ok(true);
         }
     }
@@ -141,7 +165,7 @@ impl RequestParser {
             let allowed = !absolute && (target.form == Form::Asterisk || head.version == Version::Http10);
             return if allowed { Ok(()) } else { Err(ParseError::MissingHost) };
         }
-        if !target::is_authority(text, false) {
+        if !target::is_authority_at(arena, host) {
             return Err(ParseError::InvalidHost);
         }
         if absolute {
@@ -166,7 +190,32 @@ struct RequestLine {
     method: Method,
     version: Version,
     raw: Span,
-    target: target::ParsedTarget,
+    target: ParsedTarget,
+}
+
+/// A request line as nearly all are written, and where the next line begins: a common method, a path, 1.1.
+#[inline(always)]
+fn plain_request_line(buffer: &[u8], pos: usize, max_target: usize) -> Option<(RequestLine, usize)> {
+    let (method, len) = match buffer.get(pos..)? {
+        [b'G', b'E', b'T', b' ', b'/', ..] => (Method::Get, 4),
+        [b'P', b'O', b'S', b'T', b' ', b'/', ..] => (Method::Post, 5),
+        [b'P', b'U', b'T', b' ', b'/', ..] => (Method::Put, 4),
+        [b'H', b'E', b'A', b'D', b' ', b'/', ..] => (Method::Head, 5),
+        [b'D', b'E', b'L', b'E', b'T', b'E', b' ', b'/', ..] => (Method::Delete, 7),
+        [b'P', b'A', b'T', b'C', b'H', b' ', b'/', ..] => (Method::Patch, 6),
+        _ => return None,
+    };
+    let start = pos + len;
+    let path_end = scan::non_path(buffer, start);
+    let question = buffer.get(path_end) == Some(&b'?');
+    let end = if question { scan::non_target(buffer, path_end + 1) } else { path_end };
+    if end - start > max_target || buffer.get(end..)?.first_chunk() != Some(b" HTTP/1.1\r\n") {
+        return None;
+    }
+    let (raw, path) = (Span::new(start, end), Span::new(start, path_end));
+    let query = question.then(|| Span::new(path_end + 1, end));
+    let target = ParsedTarget { path, query, ..ParsedTarget::default() };
+    Some((RequestLine { method, version: Version::Http11, raw, target }, end + 11))
 }
 
 fn request_line(line: &[u8], start: usize, max_target: usize) -> Result<RequestLine, ParseError> {
@@ -175,12 +224,13 @@ fn request_line(line: &[u8], start: usize, max_target: usize) -> Result<RequestL
     })?;
     let method = Method::from_bytes(&line[..method_end]).ok_or_else(|| method_fault(&line[..method_end]))?;
     let rest = &line[method_end + 1..];
-    let target_end = match chars::first_non_target(rest).map(|at| (at, rest[at])) {
-        Some((at, b' ')) if at > 0 => at,
-        Some((_, b'\r')) => return Err(ParseError::BareCr),
-        None | Some((_, b' ' | b'\t')) => return Err(ParseError::InvalidRequestLine),
+    let target_end = scan::non_target(rest, 0);
+    match rest.get(target_end) {
+        Some(b' ') if target_end > 0 => {}
+        Some(b'\r') => return Err(ParseError::BareCr),
+        None | Some(b' ' | b'\t') => return Err(ParseError::InvalidRequestLine),
         Some(_) => return Err(ParseError::InvalidTarget),
-    };
+    }
     if target_end > max_target {
         return Err(ParseError::TargetTooLong);
     }

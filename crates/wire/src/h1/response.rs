@@ -4,11 +4,11 @@ use super::fields::{Collected, Side};
 use super::line::{Bound, Cursor, Next};
 use super::request::version;
 use super::{Limits, Progress};
-use crate::chars;
 use crate::error::ParseError;
-use crate::head::Span;
+use crate::head::{Head, Span};
 use crate::message::ResponseHead;
 use crate::method::{Framing, Method, Version};
+use crate::scan;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Stage {
@@ -64,21 +64,29 @@ impl ResponseParser {
     ) -> Result<Progress, ParseError> {
         let bound = Bound { end: limits.head_end(), error: ParseError::HeadTooLarge };
         if self.stage == Stage::Start {
-            let Some(line) = self.cursor.line(&head.head.arena, bound)? else {
-                return Ok(Progress::Partial);
+            let plain = if self.cursor.scanned() == 0 { plain_status_line(&head.head.arena) } else { None };
+            let (line, next) = match plain {
+                Some((line, next)) if next <= bound.end => (line, next),
+                _ => {
+                    let Some(line) = self.cursor.line(&head.head.arena, bound)? else {
+                        return Ok(Progress::Partial);
+                    };
+                    (status_line(line)?, self.cursor.pos)
+                }
             };
-            let (version, status, reason) = status_line(line)?;
-            (head.version, head.status, head.reason) = (version, status, reason);
+            self.cursor = Cursor::at(next);
+            (head.version, head.status, head.reason) = line;
             self.stage = Stage::Fields;
         }
         if self.stage == Stage::Fields {
+            let (version, Head { arena, entries, .. }) = (head.version, &mut head.head);
+            let (collected, most, arena) = (&mut self.collected, limits.fields, &arena[..]);
+            let mut take = |line| collected.take(arena, entries, line, Side::Response, version, most);
             loop {
-                match self.cursor.field(&head.head.arena, bound)? {
+                self.cursor.plain_fields(arena, bound, &mut take)?;
+                match self.cursor.field(arena, bound)? {
                     Next::Partial => return Ok(Progress::Partial),
-                    Next::Field(line) => {
-                        let fields = &mut head.head;
-                        self.collected.take(fields, line, Side::Response, head.version, limits.fields)?;
-                    }
+                    Next::Field(line) => take(line)?,
                     Next::End => break,
                 }
             }
@@ -125,7 +133,30 @@ impl ResponseParser {
     }
 }
 
-fn status_line(line: &[u8]) -> Result<(Version, u16, Option<Span>), ParseError> {
+type StatusLine = (Version, u16, Option<Span>);
+
+/// A status line as nearly all are written, and where the next line begins: 1.1 and a reason phrase. It
+/// takes nothing that [`status_line`] would not take in the same way.
+#[inline(always)]
+fn plain_status_line(buffer: &[u8]) -> Option<(StatusLine, usize)> {
+    let (version, [b' ', a, b, c, b' ', ..]) = buffer.split_first_chunk::<8>()? else { return None };
+    if version != b"HTTP/1.1" {
+        return None;
+    }
+    if !(matches!(a, b'1'..=b'5') && b.is_ascii_digit() && c.is_ascii_digit()) {
+        return None;
+    }
+    let end = scan::control(buffer, 13);
+    if end == 13 || buffer.get(end..)?.first_chunk() != Some(b"\r\n") {
+        return None;
+    }
+    let digit = |d: &u8| u16::from(d - b'0');
+    let status = digit(a) * 100 + digit(b) * 10 + digit(c);
+    Some(((Version::Http11, status, Some(Span::new(13, end))), end + 2))
+}
+
+#[inline(never)]
+fn status_line(line: &[u8]) -> Result<StatusLine, ParseError> {
     if line.contains(&b'\r') {
         return Err(ParseError::BareCr);
     }
@@ -143,7 +174,7 @@ fn status_line(line: &[u8]) -> Result<(Version, u16, Option<Span>), ParseError> 
     let status = digits.iter().fold(0u16, |n, d| n * 10 + u16::from(d - b'0'));
     let reason = match rest {
         [] | [b' '] => None,
-        [b' ', reason @ ..] if chars::find_control(reason, 0).is_none() => Some(Span::new(13, line.len())),
+        [b' ', reason @ ..] if scan::control(reason, 0) == reason.len() => Some(Span::new(13, line.len())),
         _ => return Err(ParseError::InvalidStatusLine),
     };
     if !(100..=599).contains(&status) {

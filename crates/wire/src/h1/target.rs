@@ -7,6 +7,7 @@ use crate::error::ParseError;
 use crate::head::Span;
 use crate::message::Form;
 use crate::method::{Method, Scheme};
+use crate::scan;
 
 /// What a request target says; spans are relative to the buffer.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,16 +21,16 @@ pub(crate) struct ParsedTarget {
 
 /// Only characters that may stand in a path or query; an empty text is one too.
 pub(crate) fn is_target(bytes: &[u8]) -> bool {
-    chars::first_non_target(bytes).is_none()
+    chars::is_target(bytes)
 }
 
 /// Cuts a target at its first `?`.
 #[inline]
 pub(crate) fn split_query(span: Span, bytes: &[u8]) -> (Span, Option<Span>) {
     let start = span.start as usize;
-    match memchr::memchr(b'?', bytes) {
-        None => (span, None),
-        Some(at) => (Span::new(start, start + at), Some(Span::new(start + at + 1, span.end()))),
+    match scan::question(bytes) {
+        at if at == bytes.len() => (span, None),
+        at => (Span::new(start, start + at), Some(Span::new(start + at + 1, span.end()))),
     }
 }
 
@@ -102,18 +103,29 @@ pub(crate) fn is_authority(bytes: &[u8], needs_port: bool) -> bool {
         }
 }
 
+/// The same for a part of the arena, at once for a name or an IPv4 address.
+#[inline(always)]
+pub(crate) fn is_authority_at(arena: &[u8], span: Span) -> bool {
+    let end = span.end();
+    let stop = scan::non_host(arena, span.start as usize).min(end);
+    let plain = stop > span.start as usize
+        && (stop == end || arena[stop] == b':' && arena.get(stop + 1..end).is_some_and(is_port));
+    plain || is_authority(span.of(arena), false)
+}
+
+#[inline]
 fn is_port(digits: &[u8]) -> bool {
+    if digits.len() > 5 {
+        return false;
+    }
     let mut number = 0u32;
     for digit in digits.iter().map(|d| d.wrapping_sub(b'0')) {
         if digit > 9 {
             return false;
         }
         number = number * 10 + u32::from(digit);
-        if number > 65535 {
-            return false;
-        }
     }
-    digits.len() <= 5
+    number <= 65535
 }
 
 /// Host and port of an authority; the port is what follows the last colon outside brackets.

@@ -7,7 +7,7 @@ mod response;
 pub use request::{RequestHead, RequestMark};
 pub use response::ResponseHead;
 
-pub(crate) use request::Form;
+pub(crate) use request::{Form, Target};
 
 use crate::head::{Head, Span};
 use crate::name::Known;
@@ -42,7 +42,7 @@ fn keep_surplus(head: &mut Head, surplus: Span, consumed: usize) {
 /// Puts a value of a typed field into the arena, checked like any other value.
 fn store_value(head: &mut Head, value: &[u8]) -> Result<Span, crate::InvalidValue> {
     let value = crate::chars::trim(value);
-    if crate::chars::find_control(value, 0).is_some() {
+    if crate::scan::control(value, 0) < value.len() {
         return Err(crate::InvalidValue::Control);
     }
     if !head.has_room(value.len()) {

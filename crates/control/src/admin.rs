@@ -1,0 +1,125 @@
+//! The admin listener: `/livez`, `/readyz`, `/status`, `/metrics`, `GET` and `PUT /config`. On the control runtime.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Query, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde::Deserialize;
+
+use crate::control::Control;
+
+/// Bytes of a configuration in a request.
+const CONFIG_BYTES: usize = 16 * 1024 * 1024;
+
+struct Admin {
+    control: Arc<Control>,
+    token: Option<String>,
+}
+
+/// Serves until it is dropped. `token`: what each request must carry as a bearer token.
+pub async fn serve_admin(
+    listener: tokio::net::TcpListener,
+    control: Arc<Control>,
+    token: Option<String>,
+) -> std::io::Result<()> {
+    let admin = Arc::new(Admin { control, token });
+    let guarded = Router::new()
+        .route("/status", get(status))
+        .route("/metrics", get(metrics))
+        .route("/config", get(read_config).put(write_config))
+        .layer(axum::extract::DefaultBodyLimit::max(CONFIG_BYTES))
+        .route_layer(axum::middleware::from_fn_with_state(Arc::clone(&admin), authorise));
+    let routes = Router::new().route("/livez", get(|| async { "alive\n" })).route("/readyz", get(ready));
+    axum::serve(listener, routes.merge(guarded).with_state(admin)).await
+}
+
+async fn authorise(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+    let Some(token) = &admin.token else { return next.run(request).await };
+    let given = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+    let given = given.and_then(|value| value.strip_prefix(b"Bearer "));
+    if given.is_some_and(|given| is_equal(given, token.as_bytes())) {
+        return next.run(request).await;
+    }
+    let challenge = [(header::WWW_AUTHENTICATE, "Bearer realm=\"narthex admin\"")];
+    (StatusCode::UNAUTHORIZED, challenge, "a bearer token is needed\n").into_response()
+}
+
+/// Takes the same time whatever differs.
+fn is_equal(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+}
+
+async fn ready(State(admin): State<Arc<Admin>>) -> Response {
+    if admin.control.is_ready() {
+        return "ready\n".into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response()
+}
+
+async fn status(State(admin): State<Arc<Admin>>) -> Response {
+    axum::Json(admin.control.status().await).into_response()
+}
+
+async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
+    let page = admin.control.metrics().await;
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response()
+}
+
+async fn read_config(State(admin): State<Arc<Admin>>) -> Response {
+    let (text, hash) = admin.control.text().await;
+    ([(header::CONTENT_TYPE, "application/yaml".to_owned()), (header::ETAG, format!("\"{hash}\""))], text)
+        .into_response()
+}
+
+#[derive(Deserialize)]
+struct Put {
+    #[serde(default)]
+    dry_run: Option<String>,
+}
+
+async fn write_config(
+    State(admin): State<Arc<Admin>>,
+    Query(put): Query<Put>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let Ok(text) = std::str::from_utf8(&body) else {
+        return (StatusCode::BAD_REQUEST, "the configuration is not UTF-8\n").into_response();
+    };
+    if let Some(wanted) = headers.get(header::IF_MATCH) {
+        let (_, hash) = admin.control.text().await;
+        if !matches(wanted, &hash) {
+            let text = format!("the live configuration is \"{hash}\": somebody changed it meanwhile\n");
+            return (StatusCode::PRECONDITION_FAILED, [(header::ETAG, format!("\"{hash}\""))], text).into_response();
+        }
+    }
+    if put.dry_run.is_some_and(|value| value != "0" && value != "false") {
+        return match admin.control.dry_run(text).await {
+            Ok(warnings) => axum::Json(serde_json::json!({ "valid": true, "warnings": warnings })).into_response(),
+            Err(refused) => refusal(&refused),
+        };
+    }
+    match admin.control.put(text).await {
+        Ok(applied) => {
+            let tag = [(header::ETAG, format!("\"{}\"", applied.hash))];
+            (tag, axum::Json(applied)).into_response()
+        }
+        Err(refused) => refusal(&refused),
+    }
+}
+
+fn refusal(refused: &crate::control::Refused) -> Response {
+    let body = serde_json::json!({ "valid": false, "problems": refused.json, "text": refused.rendered });
+    (StatusCode::UNPROCESSABLE_ENTITY, axum::Json(body)).into_response()
+}
+
+/// A list of entity tags, or `*` (RFC 9110 13.1.1).
+fn matches(wanted: &HeaderValue, hash: &str) -> bool {
+    let Ok(wanted) = wanted.to_str() else { return false };
+    wanted.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_matches('"') == hash)
+}

@@ -1,0 +1,124 @@
+//! Listeners: which gateways answer on them, and their bounds.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use narthex_config as config;
+use narthex_document::Diagnostic;
+use narthex_net::H2Limits;
+use narthex_proxy::{ForwardedRules, Gateway, ListenerBounds, ListenerPlan};
+use narthex_router::{HostProblem, HostTable};
+use narthex_wire::Limits;
+
+use super::{Keep, ListenerSpec, Work};
+
+pub(super) fn compile(
+    work: &mut Work<'_>,
+    keep: &mut Keep,
+    gateways: &[Option<Arc<Gateway>>],
+) -> (Vec<Option<Arc<ListenerPlan>>>, Vec<ListenerSpec>) {
+    let file = work.file;
+    let (mut plans, mut specs) = (Vec::new(), Vec::new());
+    for (name, listener) in file.listeners.iter() {
+        let address = address(*listener.address);
+        let key = (name.to_string(), address);
+        let index = keep.listeners.iter().position(|known| *known == key).unwrap_or_else(|| {
+            keep.listeners.push(key);
+            keep.listeners.len() - 1
+        });
+        let on_it: Vec<usize> = file
+            .gateways
+            .iter()
+            .enumerate()
+            .filter(|(_, (_, gateway))| gateway.listeners.iter().any(|wanted| **wanted == **name))
+            .map(|(at, _)| at)
+            .collect();
+        let hosts: Vec<Vec<String>> = on_it
+            .iter()
+            .map(|at| file.gateways.0[*at].1.hosts.iter().map(|host| host.0.clone()).collect())
+            .collect();
+        let table = HostTable::build(hosts.iter().enumerate().map(|(at, hosts)| (at, hosts.as_slice())));
+        let hosts = match table {
+            Ok(table) => table,
+            Err(problems) => {
+                problems.iter().for_each(|problem| report(work, problem, &on_it));
+                continue;
+            }
+        };
+        if plans.len() <= index {
+            plans.resize_with(index + 1, || None);
+        }
+        plans[index] = Some(Arc::new(ListenerPlan {
+            name: Arc::clone(name.shared()),
+            hosts,
+            gateways: on_it.iter().filter_map(|at| gateways.get(*at).cloned().flatten()).collect(),
+            forwarded: ForwardedRules { trusted_hops: listener.trusted_hops, standard: false },
+            bounds: bounds(listener),
+        }));
+        specs.push(ListenerSpec { index, name: name.to_string(), address });
+    }
+    (plans, specs)
+}
+
+/// No address given: every one of the machine, IPv6 and IPv4.
+fn address(written: config::HostPort) -> SocketAddr {
+    SocketAddr::new(written.ip.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)), written.port)
+}
+
+fn report(work: &mut Work<'_>, problem: &HostProblem, on_it: &[usize]) {
+    let (HostProblem::BadHost { gateway, .. }
+    | HostProblem::Taken { gateway, .. }
+    | HostProblem::TwoDefaults { gateway, .. }) = problem;
+    let Some((name, of)) = on_it.get(*gateway).and_then(|at| work.file.gateways.0.get(*at)) else { return };
+    let span = match problem {
+        HostProblem::BadHost { host, .. } | HostProblem::Taken { host, .. } => {
+            of.hosts.get(*host).map_or(name.span, |host| host.span)
+        }
+        HostProblem::TwoDefaults { .. } => name.span,
+    };
+    let (message, help) = super::matching::cause_and_fix(&problem.to_string());
+    let diagnostic = Diagnostic::error("host_conflict", span, message);
+    let diagnostic = match help {
+        Some(help) => diagnostic.with_help(help),
+        None => diagnostic,
+    };
+    work.problems.push(diagnostic);
+}
+
+fn bounds(listener: &config::Listener) -> ListenerBounds {
+    let bounds = &listener.bounds;
+    let speaks = |version| listener.http.iter().any(|spoken| **spoken == version);
+    ListenerBounds {
+        limits: Limits {
+            head_bytes: bounds.header_bytes.0 as usize,
+            fields: bounds.header_fields as usize,
+            target: bounds.uri_bytes.0 as usize,
+            chunk_extensions: bounds.chunk_extension_bytes.0 as usize,
+            trailer_bytes: bounds.trailer_bytes.0 as usize,
+            ..Limits::default()
+        },
+        h2: H2Limits {
+            streams: bounds.streams,
+            head_bytes: bounds.header_bytes.0 as u32,
+            pending_resets: bounds.reset_streams as usize,
+            stream_window: window(bounds.stream_window.0),
+            connection_window: window(bounds.connection_window.0),
+        },
+        http1: speaks(config::HttpVersion::Http1),
+        http2: speaks(config::HttpVersion::Http2),
+        head: bounds.header_time.0,
+        idle: bounds.idle_time.0,
+        body: bounds.body_idle_time.0,
+        write: bounds.write_time.0,
+        half_close: listener.half_close,
+        connections: bounds.connections as usize,
+        requests_per_connection: u64::from(bounds.requests_per_connection),
+        body_bytes: bounds.body_bytes.0,
+        drain_bytes: bounds.drain_bytes.0,
+    }
+}
+
+/// Flow-control windows are at most 2^31 - 1 (RFC 9113 6.9.1).
+fn window(bytes: u64) -> u32 {
+    bytes.clamp(65_535, (1 << 31) - 1) as u32
+}

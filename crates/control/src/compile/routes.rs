@@ -1,0 +1,344 @@
+//! Gateways and routes: the router's input, chains, destinations, fallbacks.
+
+use std::sync::Arc;
+
+use narthex_config as config;
+use narthex_contract::{CompileCx, Place, RouteLabel};
+use narthex_document::{Diagnostic, Name, Span, Spanned};
+use narthex_proxy::{DeadlineScope, FallbackStep, Gateway, PathEdit, Route, RouteTimes, To};
+use narthex_router::{EncodedSlashes, PathPattern, PathRules, Rewrite, RouteSpec, Router};
+
+use super::chains::{self, GatewayPolicies, Placed};
+use super::host::Host;
+use super::{RoutePlan, Work, matching};
+
+/// The kinds of destinations that a route may name.
+pub fn known_destinations() -> Vec<&'static str> {
+    narthex_destinations::DESTINATIONS.iter().map(|kind| kind.name()).collect()
+}
+
+/// One entry per gateway of the file; `None` where it has problems.
+pub(super) fn compile(work: &mut Work<'_>) -> (Vec<Option<Arc<Gateway>>>, Vec<RoutePlan>) {
+    let file = work.file;
+    let (mut gateways, mut plans) = (Vec::new(), Vec::new());
+    for (name, gateway) in file.gateways.iter() {
+        gateways.push(compile_gateway(work, name, gateway, &mut plans).map(Arc::new));
+    }
+    (gateways, plans)
+}
+
+fn compile_gateway(
+    work: &mut Work<'_>,
+    name: &Spanned<Name>,
+    gateway: &config::Gateway,
+    plans: &mut Vec<RoutePlan>,
+) -> Option<Gateway> {
+    let policies = chains::of_gateway(work, name, &gateway.policies);
+    let (mut specs, mut routes, mut spans) = (Vec::new(), Vec::new(), Vec::new());
+    let mut is_complete = true;
+    for (route_name, route) in gateway.routes.iter() {
+        match compile_route(work, name, route_name, route, &policies) {
+            Some(made) => {
+                plans.push(plan(name, gateway, route_name, route, &policies, &made.placed));
+                specs.push(made.spec);
+                spans.push((route_name.span, route.matches.span));
+                routes.push(Arc::new(made.route));
+            }
+            None => is_complete = false,
+        }
+    }
+    let keeps = gateway.routes.iter().any(|(_, route)| route.encoded_slashes == config::EncodedSlashes::Keep);
+    let router = match Router::build(specs) {
+        Ok(router) => router,
+        Err(problems) => {
+            problems.iter().for_each(|problem| report(work, problem, &spans));
+            return None;
+        }
+    };
+    let label = RouteLabel { gateway: Arc::clone(name.shared()), route: "".into(), template: "".into() };
+    is_complete.then(|| Gateway {
+        series: work.metrics.route(name, ""),
+        name: Arc::clone(name.shared()),
+        router,
+        routes,
+        paths: PathRules { encoded_slashes: if keeps { EncodedSlashes::Keep } else { EncodedSlashes::Refuse } },
+        before: chains::chain(&policies.before, 0),
+        slots: policies.slots as usize,
+        label: Arc::new(label),
+    })
+}
+
+fn report(work: &mut Work<'_>, problem: &narthex_router::Problem, spans: &[(Span, Span)]) {
+    let span = spans.get(problem.route()).map_or(Span::NONE, |(_, matches)| *matches);
+    let (message, help) = matching::cause_and_fix(&problem.to_string());
+    let mut diagnostic = Diagnostic::error(code(problem), span, message);
+    if let Some(help) = help {
+        diagnostic = diagnostic.with_help(help);
+    }
+    if let Some((_, other)) = problem.other().and_then(|other| spans.get(other)) {
+        diagnostic = diagnostic.with_label(*other, "the other one");
+    }
+    work.problems.push(diagnostic);
+}
+
+fn code(problem: &narthex_router::Problem) -> &'static str {
+    use narthex_router::Problem as P;
+    match problem {
+        P::DuplicateName { .. } | P::Duplicate { .. } => "duplicate_route",
+        P::Tie { .. } => "ambiguous_routes",
+        P::Unreachable { .. } => "unreachable_route",
+        P::Contradiction { .. } => "impossible_route",
+        P::UnknownOver { .. } | P::UselessOver { .. } | P::OverCircle { .. } => "bad_over",
+        P::TooMany { .. } | P::More { .. } => "too_many_routes",
+        _ => "bad_match",
+    }
+}
+
+struct Made {
+    spec: RouteSpec,
+    route: Route,
+    placed: Vec<Placed>,
+}
+
+fn compile_route(
+    work: &mut Work<'_>,
+    gateway: &Spanned<Name>,
+    name: &Spanned<Name>,
+    route: &config::Route,
+    policies: &GatewayPolicies,
+) -> Option<Made> {
+    let matching = matching::compile(work, &route.matches.map);
+    let pattern = matching.as_ref().and_then(|matching| matching.path.clone());
+    let captures: Vec<String> =
+        pattern.iter().flat_map(|pattern| pattern.capture_names()).map(str::to_owned).collect();
+    let place = Place::Route { gateway, route: name, captures: &captures };
+    let (placed, slots) = chains::of_route(work, place, route, policies);
+    require_authentication(work, name, route, &placed, policies);
+    let authenticated = placed.iter().any(chains::authenticates);
+    let mut slots = slots;
+    let to = destination(work, route, place, &mut slots, authenticated);
+    let edit = edit(work, route, pattern.as_ref());
+    let fallback = fallback(work, route, place, &mut slots, authenticated);
+    let text = route.matches.map.path.as_ref().map_or("", |path| path.as_str());
+    let bound = |listener: &Spanned<Name>| work.file.listeners.get(listener);
+    let buffered = work.file.gateways.get(gateway).into_iter().flat_map(|of| of.listeners.iter().filter_map(bound));
+    let buffered = buffered.map(|listener| listener.bounds.buffered_body_bytes.0 as usize).min();
+    let label = RouteLabel {
+        gateway: Arc::clone(gateway.shared()),
+        route: Arc::clone(name.shared()),
+        template: text.into(),
+    };
+    let compiled = Route {
+        series: work.metrics.route(gateway, name),
+        label: Arc::new(label),
+        captures: captures.iter().map(|name| name.as_str().into()).collect(),
+        chain: chains::chain(&placed, policies.before.len()),
+        slots: slots as usize,
+        to: to?,
+        edit: edit?,
+        fallback: fallback?,
+        times: RouteTimes {
+            deadline: route.deadline.after.0,
+            scope: match route.deadline.scope {
+                config::DeadlineScope::Head => DeadlineScope::Head,
+                config::DeadlineScope::Whole => DeadlineScope::Whole,
+            },
+        },
+        service_times: service_times(&route.timeouts),
+        buffered_body: buffered.unwrap_or(1024 * 1024),
+        keeps_encoded_slashes: route.encoded_slashes == config::EncodedSlashes::Keep,
+    };
+    let over = route.over.iter().map(|name| name.to_string()).collect();
+    let spec = RouteSpec { name: name.to_string(), matching: matching?, over };
+    Some(Made { spec, route: compiled, placed })
+}
+
+fn service_times(of_route: &config::RouteTimeouts) -> narthex_proxy::TimesOverride {
+    narthex_proxy::TimesOverride {
+        connect: of_route.connect.map(|time| time.0),
+        first_byte: of_route.first_byte.map(|time| time.0),
+        idle: of_route.idle.map(|time| time.0),
+        write: of_route.write.map(|time| time.0),
+    }
+}
+
+/// Nobody gets in unasked: a route whose chain authenticates nobody must say `public: true`.
+fn require_authentication(
+    work: &mut Work<'_>,
+    name: &Spanned<Name>,
+    route: &config::Route,
+    placed: &[Placed],
+    policies: &GatewayPolicies,
+) {
+    if route.public || placed.iter().any(chains::authenticates) {
+        return;
+    }
+    let inherited = policies.inherited.iter().any(chains::authenticates);
+    let help = if inherited {
+        "this route removes the gateway's authentication: write `public: true` if that is meant"
+    } else {
+        "add a policy that finds out who asks, or write `public: true` if anybody may call it"
+    };
+    let message = format!("the route `{}` authenticates nobody", name.as_str());
+    work.error("missing_auth", name.span, message, help);
+}
+
+fn destination(
+    work: &mut Work<'_>,
+    route: &config::Route,
+    place: Place<'_>,
+    slots: &mut u32,
+    authenticated: bool,
+) -> Option<To> {
+    let kind = match &*route.to {
+        // An undefined one was reported by `config`.
+        config::To::Service(name) => return work.service_id(name).map(To::Service),
+        config::To::Kind(kind) => kind,
+    };
+    let known = known_destinations();
+    let chosen = match kind.kind(&known) {
+        Ok(chosen) => chosen,
+        Err(problem) => {
+            work.problems.push(*problem);
+            return None;
+        }
+    };
+    let registered = narthex_destinations::DESTINATIONS.iter().find(|entry| entry.name() == chosen.kind.as_str())?;
+    let mut host = Host { work, slots };
+    let mut cx = CompileCx::new(&mut host, place, registered.name(), kind.0.span, authenticated);
+    registered.compile(&kind.0, &mut cx).map(To::Kind)
+}
+
+fn fallback(
+    work: &mut Work<'_>,
+    route: &config::Route,
+    place: Place<'_>,
+    slots: &mut u32,
+    authenticated: bool,
+) -> Option<Vec<FallbackStep>> {
+    let mut steps = Vec::new();
+    let mut is_complete = true;
+    for step in &route.fallback {
+        match fallback_step(work, step, place, slots, authenticated) {
+            Some(step) => steps.push(step),
+            None => is_complete = false,
+        }
+    }
+    is_complete.then_some(steps)
+}
+
+fn fallback_step(
+    work: &mut Work<'_>,
+    step: &config::Destination,
+    place: Place<'_>,
+    slots: &mut u32,
+    authenticated: bool,
+) -> Option<FallbackStep> {
+    let chosen = match step.kind(&["service", "reply", "stale"]) {
+        Ok(chosen) => chosen,
+        Err(problem) => {
+            work.problems.push(*problem);
+            return None;
+        }
+    };
+    match chosen.kind.as_str() {
+        "service" => {
+            let name = chosen.text();
+            let Some(name) = name else {
+                work.error("wrong_type", chosen.settings.span, "a service's name is wanted here", "write `service: name`");
+                return None;
+            };
+            work.service_id(*name).map(FallbackStep::Service)
+        }
+        "reply" => {
+            let mut host = Host { work, slots };
+            let mut cx = CompileCx::new(&mut host, place, "reply", step.0.span, authenticated);
+            narthex_destinations::fixed_reply(&chosen.settings, &mut cx).map(FallbackStep::Reply)
+        }
+        _ => {
+            let help = "remove it: a stale answer needs a cache, which this version does not have";
+            work.error("not_available", chosen.kind.span, "`stale` is not available", help);
+            None
+        }
+    }
+}
+
+fn edit(work: &mut Work<'_>, route: &config::Route, pattern: Option<&PathPattern>) -> Option<PathEdit> {
+    if let (Some(strip), Some(rewrite)) = (&route.strip, &route.rewrite) {
+        let problem = Diagnostic::error("conflict", rewrite.span, "`strip` and `rewrite` cannot both be given")
+            .with_label(strip.span, "the other one")
+            .with_help("keep one: `rewrite` can do what `strip` does");
+        work.problems.push(problem);
+        return None;
+    }
+    if let Some(strip) = &route.strip {
+        let prefix = strip.trim_end_matches('/');
+        if !prefix.starts_with('/') {
+            let help = format!("write it as in `/{}`", strip.trim_matches('/'));
+            work.error("bad_path", strip.span, "`strip` is a path of whole segments", help);
+            return None;
+        }
+        let written = route.matches.map.path.as_ref().map_or("", |path| path.as_str());
+        let fits = written.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        if !fits && !written.starts_with('~') {
+            let help = "write a prefix of the path in `match`, or `rewrite` the path";
+            let message = format!("`strip: {}` never applies: the route's path does not begin with it", strip.as_str());
+            work.error("useless_strip", strip.span, message, help);
+            return None;
+        }
+        return Some(PathEdit::Strip(prefix.into()));
+    }
+    let Some(rewrite) = &route.rewrite else { return Some(PathEdit::Keep) };
+    let fallback = PathPattern::Exact("/".into());
+    match Rewrite::parse(rewrite, pattern.unwrap_or(&fallback)) {
+        Ok(compiled) => Some(PathEdit::Rewrite(compiled)),
+        Err(error) => {
+            let (message, help) = matching::cause_and_fix(&error.message);
+            let problem = Diagnostic::error("bad_path", rewrite.span, message);
+            work.problems.push(match help {
+                Some(help) => problem.with_help(help),
+                None => problem,
+            });
+            None
+        }
+    }
+}
+
+fn plan(
+    gateway: &Spanned<Name>,
+    of: &config::Gateway,
+    name: &Spanned<Name>,
+    route: &config::Route,
+    policies: &GatewayPolicies,
+    placed: &[Placed],
+) -> RoutePlan {
+    let map = &route.matches.map;
+    let methods = map.method.iter().flat_map(|methods| methods.0.iter().map(|method| method.0.as_str()));
+    let methods: Vec<_> = methods.collect();
+    let path = map.path.as_ref().map_or("*", |path| path.as_str());
+    let mut matches = if methods.is_empty() { path.to_owned() } else { format!("{} {path}", methods.join(",")) };
+    let more = map.headers.len() + map.query.len() + map.client.0.len() + map.any.len() + map.all.len();
+    if more > 0 || map.not.is_some() {
+        matches.push_str(" (+ predicates)");
+    }
+    let to = match &*route.to {
+        config::To::Service(service) => service.to_string(),
+        config::To::Kind(kind) => {
+            let known = known_destinations();
+            kind.kind(&known).map(|kind| format!("({})", kind.kind.as_str())).unwrap_or_default()
+        }
+    };
+    let names = policies.before.iter().chain(placed).map(|placed| {
+        let shadow = if placed.link.shadow { " (shadow)" } else { "" };
+        format!("{}{shadow}", placed.link.name)
+    });
+    RoutePlan {
+        gateway: gateway.to_string(),
+        hosts: of.hosts.iter().map(|host| host.0.clone()).collect(),
+        route: name.to_string(),
+        matches,
+        policies: names.collect(),
+        to,
+        public: route.public,
+    }
+}

@@ -1,0 +1,123 @@
+//! Services: settings, states that outlive reloads, names to be looked up.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use narthex_config as config;
+use narthex_contract::ServiceId;
+use narthex_discovery::dns::DnsSettings;
+use narthex_net::H2Limits;
+use narthex_proxy::{Balance, HostRule, Protocol, Service, ServiceTimes, Settings, State};
+use narthex_wire::Limits;
+
+use super::{Keep, Work};
+
+/// Where a service's instances come from.
+pub struct Discovered {
+    pub service: String,
+    pub state: Arc<State>,
+    /// Addresses that need no look-up, with weights.
+    pub fixed: Vec<(SocketAddr, u32)>,
+    /// (name, port, weight) to be looked up.
+    pub names: Vec<(String, u16, u32)>,
+    pub dns: DnsSettings,
+}
+
+pub(super) fn compile(work: &mut Work<'_>, keep: &mut Keep) -> (Vec<Arc<Service>>, Vec<Discovered>) {
+    let (mut services, mut discovered) = (Vec::new(), Vec::new());
+    let file = work.file;
+    for (name, service) in file.services.iter() {
+        let text = name.as_str();
+        work.service_names.push(text.to_owned());
+        let Some(settings) = settings(work, service) else { continue };
+        let state = Arc::clone(keep.services.entry(text.to_owned()).or_insert_with(State::new));
+        let series = work.metrics.service(text);
+        discovered.push(addresses(text, service, &state));
+        services.push(Arc::new(Service::new(Arc::clone(name.shared()), settings, series, state)));
+    }
+    keep.services.retain(|name, _| file.services.get(name).is_some());
+    (services, discovered)
+}
+
+impl Work<'_> {
+    pub(super) fn service_id(&self, name: &str) -> Option<ServiceId> {
+        let at = self.file.services.names().position(|known| known == name)?;
+        Some(ServiceId(at as u32))
+    }
+}
+
+fn settings(work: &mut Work<'_>, service: &config::Service) -> Option<Settings> {
+    let mut protocol = None;
+    for address in service.addresses() {
+        let of_scheme = match address.address.scheme {
+            config::Scheme::Http => service.protocol.as_ref().map_or(Protocol::Http1, |wanted| match **wanted {
+                config::Protocol::Http1 => Protocol::Http1,
+                config::Protocol::H2c => Protocol::H2c,
+            }),
+            config::Scheme::H2c => Protocol::H2c,
+            config::Scheme::Https | config::Scheme::H2 => {
+                let help = "write `http://` or `h2c://`: TLS to services is not available in this version";
+                work.error("not_available", address.span, "TLS to services is not available", help);
+                return None;
+            }
+        };
+        if protocol.is_some_and(|known| known != of_scheme) {
+            let help = "give all instances the same scheme";
+            work.error("mixed_protocols", address.span, "the instances of one service speak different protocols", help);
+            return None;
+        }
+        protocol = Some(of_scheme);
+    }
+    let times = &service.timeouts;
+    let bounds = &service.bounds;
+    let authority = service.addresses().first().map(|first| first.address.authority()).unwrap_or_default();
+    Some(Settings {
+        protocol: protocol.unwrap_or(Protocol::Http1),
+        host: match &service.host {
+            config::HostRule::Keep => HostRule::Keep,
+            config::HostRule::Service => HostRule::Fixed(authority.into()),
+            config::HostRule::Name(name) => HostRule::Fixed(name.as_str().into()),
+        },
+        balance: match service.balance {
+            config::Balance::RoundRobin => Balance::RoundRobin,
+            config::Balance::LeastRequest => Balance::LeastRequest,
+        },
+        times: ServiceTimes {
+            connect: times.connect.0,
+            first_byte: times.first_byte.0,
+            idle: times.idle.0,
+            write: times.write.0,
+            keep: bounds.idle_time.0,
+        },
+        limits: Limits {
+            head_bytes: bounds.header_bytes.0 as usize,
+            fields: bounds.header_fields as usize,
+            ..Limits::default()
+        },
+        h2: H2Limits { streams: bounds.streams, head_bytes: bounds.header_bytes.0 as u32, ..H2Limits::default() },
+        max_connections: service.max_connections.map_or(usize::MAX, |max| max.get() as usize),
+        max_requests: service.max_requests.map_or(usize::MAX, |max| max.get() as usize),
+        max_interim: bounds.interim_responses,
+        idle_connections: bounds.idle_connections as usize,
+    })
+}
+
+fn addresses(name: &str, service: &config::Service, state: &Arc<State>) -> Discovered {
+    let (mut fixed, mut names) = (Vec::new(), Vec::new());
+    for instance in service.addresses() {
+        let weight = u32::from(instance.weight);
+        match instance.address.ip() {
+            Some(ip) => fixed.push((SocketAddr::new(ip, instance.address.port), weight)),
+            None => names.push((instance.address.host.clone(), instance.address.port, weight)),
+        }
+    }
+    let dns = DnsSettings {
+        min_ttl: service.dns.min_ttl.0,
+        max_ttl: service.dns.max_ttl.0,
+        timeout: service.dns.timeout.0,
+        server: service.dns.server.as_ref().map(|server| {
+            SocketAddr::new(server.ip.unwrap_or(std::net::Ipv4Addr::LOCALHOST.into()), server.port)
+        }),
+    };
+    Discovered { service: name.to_owned(), state: Arc::clone(state), fixed, names, dns }
+}

@@ -1,0 +1,458 @@
+//! The live configuration: made live, replaced as a whole, or refused as a whole; and the end.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use narthex_config::{LoadOptions, Loaded, load, load_text};
+use narthex_document::{Diagnostic, Severity, render_all, sort};
+use narthex_net::{Clock, ListenError};
+use narthex_proxy::{Fleet, FleetOptions, Phase, Snapshot};
+use narthex_telemetry::{AccessSink, AccessWriter, Metrics, ProcessState};
+use serde::Serialize;
+use thiserror::Error;
+use tokio::sync::Mutex;
+
+use crate::compile::{Compiled, Keep, compile};
+use crate::feeds::Feeds;
+use crate::last_good::LastGood;
+use crate::listeners::Listeners;
+
+/// How a gateway is started.
+#[derive(Debug, Clone, Default)]
+pub struct ControlOptions {
+    pub workers: Option<usize>,
+    /// `Some(None)`: no log; `Some(Some)`: this file; `None`: as the configuration says.
+    pub access_log: Option<Option<PathBuf>>,
+    /// Where the last good configuration is kept.
+    pub state: Option<PathBuf>,
+    pub overlays: Vec<PathBuf>,
+}
+
+/// Where a configuration came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    File(PathBuf),
+    Admin,
+    LastGood,
+}
+
+/// A configuration that was not taken: the live one stays.
+#[derive(Debug, Clone, Error)]
+#[error("{rendered}")]
+pub struct Refused {
+    pub rendered: String,
+    pub json: serde_json::Value,
+}
+
+/// Why a gateway does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    #[error("{0}")]
+    Refused(Refused),
+    #[error("{0}")]
+    Listen(#[from] ListenError),
+    #[error("cannot start: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// A configuration that went live.
+#[derive(Debug, Clone, Serialize)]
+pub struct Applied {
+    pub version: u64,
+    pub hash: String,
+    pub warnings: Vec<String>,
+}
+
+/// How long the end may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Drain {
+    /// Not ready, but still accepting, with `Connection: close`.
+    pub grace: Duration,
+    /// For what is in work after that.
+    pub deadline: Duration,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { grace: Duration::from_secs(5), deadline: Duration::from_secs(30) }
+    }
+}
+
+/// What `narthex status` shows.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    pub version: u64,
+    pub hash: String,
+    pub source: Source,
+    pub applied_unix: u64,
+    pub refused: u64,
+    pub last_refusal: Option<String>,
+    pub ready: bool,
+    pub draining: bool,
+    pub workers: usize,
+    pub connections: usize,
+    pub listeners: BTreeMap<String, String>,
+    pub services: BTreeMap<String, ServiceStatus>,
+}
+
+/// A service at one moment.
+#[derive(Debug, Clone, Serialize)]
+pub struct ServiceStatus {
+    pub requests_in_flight: usize,
+    pub connections: usize,
+    pub instances: Vec<InstanceStatus>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct InstanceStatus {
+    pub address: SocketAddr,
+    pub weight: u32,
+    pub in_flight: u32,
+}
+
+/// What belongs to the live configuration.
+struct Live {
+    keep: Keep,
+    listeners: Listeners,
+    feeds: Feeds,
+    /// Replaced ones that exchanges still hold: the last reference is dropped here, not on a worker.
+    old: Vec<Arc<Snapshot>>,
+    snapshot: Arc<Snapshot>,
+    text: String,
+    hash: String,
+    source: Source,
+    applied_unix: u64,
+    last_refusal: Option<String>,
+}
+
+/// A running gateway.
+pub struct Control {
+    live: Mutex<Live>,
+    fleet: Fleet,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    options: ControlOptions,
+    main: PathBuf,
+    refused: AtomicU64,
+    is_draining: AtomicBool,
+}
+
+impl Control {
+    /// Starts with what was loaded, or says why not. Listeners accept when this returns.
+    pub async fn start(
+        loaded: Loaded,
+        text: String,
+        source: Source,
+        main: &Path,
+        options: ControlOptions,
+    ) -> Result<Self, StartError> {
+        let clock = Clock::system();
+        let workers = options.workers.or_else(|| {
+            let file = loaded.file.as_ref()?;
+            file.workers.as_ref().map(|workers| usize::from(workers.0))
+        });
+        let workers = workers.unwrap_or_else(narthex_net::system::default_workers);
+        let metrics = Metrics::new(workers);
+        let mut keep = Keep::default();
+        let checked = check(&loaded, &mut keep, &metrics).map_err(StartError::Refused)?;
+        let listeners = Listeners::default();
+        let bound = listeners.bind(&checked.compiled.listeners, workers)?;
+        let access = access_log(&options, &loaded, workers)?;
+        let empty = Arc::new(Snapshot { version: 0, listeners: Vec::new(), services: Vec::new() });
+        let fleet = Fleet::start(FleetOptions {
+            workers,
+            clock: clock.clone(),
+            metrics: Arc::clone(&metrics),
+            access,
+            first: Arc::clone(&empty),
+        })?;
+        let live = Live {
+            keep,
+            listeners,
+            feeds: Feeds::default(),
+            old: Vec::new(),
+            snapshot: empty,
+            text: String::new(),
+            hash: String::new(),
+            source: source.clone(),
+            applied_unix: 0,
+            last_refusal: None,
+        };
+        let control = Self {
+            live: Mutex::new(live),
+            fleet,
+            metrics,
+            clock,
+            options,
+            main: main.to_owned(),
+            refused: AtomicU64::new(0),
+            is_draining: AtomicBool::new(false),
+        };
+        let mut live = control.live.lock().await;
+        control.activate(&mut live, checked.compiled, bound, text, source).await;
+        drop(live);
+        Ok(control)
+    }
+
+    /// Reads the files again and makes them live.
+    pub async fn reload(&self) -> Result<Applied, Refused> {
+        let (loaded, texts) = self.load_files();
+        let text = texts.get(&self.main).cloned().unwrap_or_default();
+        self.apply(loaded, text, Source::File(self.main.clone()), Some(texts)).await
+    }
+
+    /// Makes a text live, as if it stood in the main file.
+    pub async fn put(&self, text: &str) -> Result<Applied, Refused> {
+        let loaded = self.load_text(text);
+        self.apply(loaded, text.to_owned(), Source::Admin, None).await
+    }
+
+    /// What `put` would say, without doing it.
+    pub async fn dry_run(&self, text: &str) -> Result<Vec<String>, Refused> {
+        let loaded = self.load_text(text);
+        let mut keep = self.live.lock().await.keep.copy();
+        check(&loaded, &mut keep, &Metrics::new(1)).map(|checked| checked.warnings)
+    }
+
+    fn load_text(&self, text: &str) -> Loaded {
+        load_text(&LoadOptions::from_system(&self.main, &self.options.overlays), text)
+    }
+
+    /// The files as they are now, and every text that was read.
+    pub fn load_files(&self) -> (Loaded, BTreeMap<PathBuf, String>) {
+        load_with_texts(&self.main, &self.options.overlays)
+    }
+
+    async fn apply(
+        &self,
+        loaded: Loaded,
+        text: String,
+        source: Source,
+        texts: Option<BTreeMap<PathBuf, String>>,
+    ) -> Result<Applied, Refused> {
+        let mut live = self.live.lock().await;
+        let mut keep = live.keep.copy();
+        let checked = match check(&loaded, &mut keep, &self.metrics) {
+            Ok(checked) => checked,
+            Err(refused) => return Err(self.refuse(&mut live, refused)),
+        };
+        let bound = match live.listeners.bind(&checked.compiled.listeners, self.fleet.workers()) {
+            Ok(bound) => bound,
+            Err(error) => {
+                let refused = Refused { rendered: error.to_string(), json: serde_json::json!([{ "message": error.to_string() }]) };
+                return Err(self.refuse(&mut live, refused));
+            }
+        };
+        live.keep = keep;
+        self.activate(&mut live, checked.compiled, bound, text, source).await;
+        self.save(&live, texts);
+        Ok(Applied { version: live.snapshot.version, hash: live.hash.clone(), warnings: checked.warnings })
+    }
+
+    fn refuse(&self, live: &mut Live, refused: Refused) -> Refused {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        live.last_refusal = Some(refused.rendered.clone());
+        tracing::error!("configuration refused, the last good one stays live:\n{}", refused.rendered);
+        refused
+    }
+
+    async fn activate(
+        &self,
+        live: &mut Live,
+        compiled: Compiled,
+        bound: Vec<(usize, String, narthex_net::Listener)>,
+        text: String,
+        source: Source,
+    ) {
+        let Compiled { mut snapshot, listeners, discovered, .. } = compiled;
+        snapshot.version = live.snapshot.version + 1;
+        let snapshot = Arc::new(snapshot);
+        live.feeds.start(discovered).await;
+        self.fleet.adopt(&snapshot).await;
+        live.listeners.serve(&self.fleet, bound, &listeners).await;
+        let replaced = std::mem::replace(&mut live.snapshot, snapshot);
+        live.old.push(replaced);
+        live.old.retain(|old| Arc::strong_count(old) > 1);
+        self.metrics.forget_unused();
+        live.hash = hash(&text);
+        live.text = text;
+        live.source = source;
+        live.applied_unix = self.clock.unix_ms() / 1_000;
+        tracing::info!(version = live.snapshot.version, hash = live.hash, "configuration is live");
+    }
+
+    /// Keeps what went live, for a start after the next mishap.
+    fn save(&self, live: &Live, texts: Option<BTreeMap<PathBuf, String>>) {
+        let Some(directory) = &self.options.state else { return };
+        let mut files = texts.unwrap_or_else(|| self.load_files().1);
+        files.insert(self.main.clone(), live.text.clone());
+        let last_good = LastGood { main: self.main.clone(), overlays: self.options.overlays.clone(), files };
+        if let Err(error) = last_good.save(directory) {
+            tracing::warn!(%error, "cannot keep the last good configuration");
+        }
+    }
+
+    /// After a start: the first configuration is a good one too.
+    pub async fn save_first(&self) {
+        let live = self.live.lock().await;
+        self.save(&live, None);
+    }
+
+    /// Forgets replaced snapshots that nothing holds any more. Called now and then.
+    pub async fn tidy(&self) {
+        self.live.lock().await.old.retain(|old| Arc::strong_count(old) > 1);
+    }
+
+    pub async fn address(&self, listener: &str) -> Option<SocketAddr> {
+        self.live.lock().await.listeners.address(listener)
+    }
+
+    /// (text, entity tag)
+    pub async fn text(&self) -> (String, String) {
+        let live = self.live.lock().await;
+        (live.text.clone(), live.hash.clone())
+    }
+
+    pub fn is_ready(&self) -> bool {
+        !self.is_draining.load(Ordering::Relaxed)
+    }
+
+    pub async fn status(&self) -> Status {
+        let live = self.live.lock().await;
+        let service = |service: &Arc<narthex_proxy::Service>| {
+            let instances = service.instances();
+            let instances = instances.all.iter().map(|instance| InstanceStatus {
+                address: instance.address,
+                weight: instance.weight,
+                in_flight: instance.in_flight(),
+            });
+            let status = ServiceStatus {
+                requests_in_flight: service.state().requests_in_flight(),
+                connections: service.state().open_connections(),
+                instances: instances.collect(),
+            };
+            (service.name.to_string(), status)
+        };
+        Status {
+            version: live.snapshot.version,
+            hash: live.hash.clone(),
+            source: live.source.clone(),
+            applied_unix: live.applied_unix,
+            refused: self.refused.load(Ordering::Relaxed),
+            last_refusal: live.last_refusal.clone(),
+            ready: self.is_ready(),
+            draining: !self.is_ready(),
+            workers: self.fleet.workers(),
+            connections: self.fleet.connections(),
+            listeners: live.listeners.all().map(|(name, at)| (name.to_owned(), at.to_string())).collect(),
+            services: live.snapshot.services.iter().map(service).collect(),
+        }
+    }
+
+    /// The Prometheus page.
+    pub async fn metrics(&self) -> String {
+        let (version, applied) = {
+            let live = self.live.lock().await;
+            (live.snapshot.version, live.applied_unix)
+        };
+        let resources = narthex_net::system::resources();
+        self.metrics.expose(&ProcessState {
+            resident_bytes: resources.resident_bytes,
+            open_descriptors: resources.open_descriptors,
+            cpu_seconds: resources.cpu_seconds,
+            threads: resources.threads,
+            config_version: version,
+            config_applied_unix: applied,
+            config_refused: self.refused.load(Ordering::Relaxed),
+            log_dropped: self.fleet.access().map_or(0, |writer| writer.dropped()),
+        })
+    }
+
+    /// Ends in good order: not ready, the grace time, the listeners, what is in work, the deadline.
+    pub async fn drain(&self, drain: Drain) {
+        self.is_draining.store(true, Ordering::Relaxed);
+        self.fleet.enter(Phase::Draining).await;
+        tokio::time::sleep(drain.grace).await;
+        self.live.lock().await.listeners.close(&self.fleet).await;
+        self.fleet.enter(Phase::Closing).await;
+        if tokio::time::timeout(drain.deadline, self.fleet.emptied()).await.is_err() {
+            tracing::warn!(connections = self.fleet.connections(), "the drain's deadline has passed: cutting what is left");
+        }
+    }
+
+    /// Tells the workers to end, without waiting for it.
+    pub async fn stop_workers(&self) {
+        self.fleet.halt().await;
+    }
+
+    /// Ends the workers.
+    pub async fn stop(self) {
+        self.fleet.stop().await;
+    }
+}
+
+/// A configuration that may go live, and what the operator should know all the same.
+struct Checked {
+    compiled: Compiled,
+    warnings: Vec<String>,
+}
+
+fn check(loaded: &Loaded, keep: &mut Keep, metrics: &Metrics) -> Result<Checked, Refused> {
+    let mut problems: Vec<Diagnostic> = loaded.diagnostics.clone();
+    let compiled = loaded.file.as_ref().and_then(|file| compile(file, keep, metrics, &mut problems));
+    sort(&mut problems);
+    match compiled {
+        Some(compiled) => {
+            let warnings = problems.iter().filter(|problem| problem.severity == Severity::Warning);
+            Ok(Checked { compiled, warnings: warnings.map(|problem| problem.render(&loaded.sources, false)).collect() })
+        }
+        None => Err(Refused {
+            rendered: render_all(&problems, &loaded.sources, false),
+            json: problems.iter().map(|problem| problem.to_json(&loaded.sources)).collect(),
+        }),
+    }
+}
+
+/// Loads from the disk and keeps every text that was read.
+pub(crate) fn load_with_texts(main: &Path, overlays: &[PathBuf]) -> (Loaded, BTreeMap<PathBuf, String>) {
+    let texts = std::cell::RefCell::new(BTreeMap::new());
+    let system = LoadOptions::from_system(main, overlays);
+    let read = |path: &Path| {
+        let text = (system.read)(path)?;
+        texts.borrow_mut().insert(path.to_owned(), text.clone());
+        Ok(text)
+    };
+    let loaded = load(&LoadOptions { read: &read, ..system });
+    (loaded, texts.into_inner())
+}
+
+fn access_log(
+    options: &ControlOptions,
+    loaded: &Loaded,
+    workers: usize,
+) -> std::io::Result<Option<(AccessWriter, Vec<narthex_telemetry::AccessLog>)>> {
+    let configured = loaded.file.as_ref().and_then(|file| file.access_log.as_ref());
+    let sink = match (&options.access_log, configured) {
+        (Some(None), _) | (None, None) => return Ok(None),
+        (Some(Some(file)), _) => AccessSink::File(file.clone()),
+        (None, Some(log)) => match log.to.as_str() {
+            "stdout" => AccessSink::Stdout,
+            "stderr" => AccessSink::Stderr,
+            file => AccessSink::File(PathBuf::from(file)),
+        },
+    };
+    AccessWriter::start(sink, workers).map(Some)
+}
+
+/// 16 hexadecimal digits; tells texts apart, protects nothing.
+fn hash(text: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}

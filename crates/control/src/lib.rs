@@ -1,0 +1,19 @@
+//! From a configuration to a running gateway: compile, activate, reload, discover, administer.
+//!
+//! Everything here runs on the control runtime; the data plane sees only finished snapshots.
+
+mod admin;
+mod compile;
+mod control;
+mod feeds;
+mod last_good;
+mod listeners;
+mod simulate;
+mod watch;
+
+pub use admin::serve_admin;
+pub use compile::{Compiled, Keep, RoutePlan, compile, known_destinations};
+pub use control::{Applied, Control, ControlOptions, Drain, Refused, Source, StartError, Status};
+pub use last_good::LastGood;
+pub use simulate::{Asked, BadRequest, End, Simulation, simulate};
+pub use watch::Watched;

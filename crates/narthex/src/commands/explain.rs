@@ -1,0 +1,102 @@
+//! `narthex explain`: what a request would meet, or what a reason means.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+use narthex_contract::{CORE_REASONS, Reason};
+use narthex_control::{Asked, End, Simulation, simulate};
+use narthex_wire::ResponseHead;
+
+use super::{Failure, Input, Outcome, check, say};
+
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// A request (`'GET /v1/home'`, `'POST https://shop.example/orders'`) or a reason (`no_route`).
+    what: String,
+    /// A header of the request: `'Name: value'`; may be given several times.
+    #[arg(short = 'H', long = "header", value_name = "HEADER")]
+    headers: Vec<String>,
+    #[command(flatten)]
+    input: Input,
+}
+
+impl Explain {
+    pub fn run(self) -> Outcome {
+        match self.what.split_once(' ') {
+            None if self.what.starts_with('/') => self.request("GET", &self.what),
+            None => explain_reason(&self.what),
+            Some((method, url)) => self.request(method, url.trim()),
+        }
+    }
+
+    fn request(&self, method: &str, url: &str) -> Outcome {
+        let headers = self.headers.iter().map(|header| {
+            let (name, value) = header.split_once(':').ok_or_else(|| {
+                Failure::Failed(format!("`{header}` is not a header: write it as in 'X-Version: 2'"))
+            })?;
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        });
+        let headers = headers.collect::<Result<Vec<_>, Failure>>()?;
+        let asked = Asked { method: method.to_owned(), url: url.to_owned(), headers, ..Asked::default() };
+        let (_, compiled) = check::checked(&self.input)?;
+        let answer = |_: &str| (ResponseHead::new(200), Vec::new());
+        let simulation = simulate(&compiled, &asked, &answer).map_err(|error| Failure::Failed(error.0))?;
+        say(text(&asked, &simulation).trim_end())
+    }
+}
+
+fn text(asked: &Asked, simulation: &Simulation) -> String {
+    let mut out = String::new();
+    let mut line = |text: String| writeln!(out, "{text}").expect("writing to a String cannot fail");
+    line(format!("{} {}", asked.method, asked.url));
+    line(format!("gateway  {}", simulation.gateway.as_deref().unwrap_or("none claims this host")));
+    if !simulation.path.is_empty() {
+        line(format!("path     {}", simulation.path));
+    }
+    line(format!("route    {}", simulation.route.as_deref().unwrap_or("none")));
+    for (policy, stage, does) in &simulation.steps {
+        line(format!("policy   {policy} ({stage}): {does}"));
+    }
+    line(format!("result   {}", end_text(&simulation.end)));
+    if !simulation.others.is_empty() {
+        line("\nthe nearest other routes:".to_owned());
+        for (route, why) in &simulation.others {
+            line(format!("  {route}: {why}"));
+        }
+    }
+    out
+}
+
+fn end_text(end: &End) -> String {
+    match end {
+        End::Refused(code, status) => format!("{status} {code} (`narthex explain {code}`)"),
+        End::Answered(status) => format!("{status}, answered by the gateway"),
+        End::Forwarded { service, path } => format!("to the service `{service}` as {path}"),
+        End::Unknown(why) => format!("unknown: {why}"),
+    }
+}
+
+/// Every reason there is: the core's and the registries'.
+pub fn all_reasons() -> Vec<Reason> {
+    let policies = narthex_policies::POLICIES.iter().flat_map(|policy| policy.reasons().iter().copied());
+    let destinations = narthex_destinations::DESTINATIONS.iter().flat_map(|kind| kind.reasons().iter().copied());
+    CORE_REASONS.iter().copied().chain(policies).chain(destinations).collect()
+}
+
+fn explain_reason(code: &str) -> Outcome {
+    let all = all_reasons();
+    let Some(reason) = all.iter().find(|reason| reason.code() == code) else {
+        let help = narthex_document::suggestion(code, all.iter().map(|reason| reason.code()));
+        return Err(Failure::Failed(format!("there is no reason `{code}`\nhelp: {help}")));
+    };
+    let def = reason.def();
+    say(format_args!(
+        "{} ({}, fault of the {})\n\n{}\n\nWhat it means: {}\nWhat to do: {}",
+        def.code,
+        def.status,
+        def.fault.as_str(),
+        def.title,
+        def.meaning,
+        def.action
+    ))
+}

@@ -1,0 +1,31 @@
+//! Every policy that comes with the gateway: one folder and one line of the registry each.
+//!
+//! A policy never imports a sibling; what several need is in `shared`. Nothing here opens a socket or spawns a task.
+
+pub mod body_limit;
+pub mod compress;
+pub mod cors;
+pub mod headers;
+pub mod ip_access;
+pub mod request_id;
+mod shared;
+
+#[cfg(test)]
+mod conformance;
+
+use narthex_contract::{PolicyEntry, RegisteredPolicy};
+
+/// The registry, in alphabetical order.
+pub static POLICIES: &[&dyn RegisteredPolicy] = &[
+    &PolicyEntry::<body_limit::BodyLimit>::NEW,
+    &PolicyEntry::<compress::Compress>::NEW,
+    &PolicyEntry::<cors::Cors>::NEW,
+    &PolicyEntry::<headers::Headers>::NEW,
+    &PolicyEntry::<ip_access::IpAccess>::NEW,
+    &PolicyEntry::<request_id::RequestId>::NEW,
+];
+
+/// The policy kind of that name, as written in configuration.
+pub fn policy(name: &str) -> Option<&'static dyn RegisteredPolicy> {
+    POLICIES.iter().copied().find(|policy| policy.name() == name)
+}

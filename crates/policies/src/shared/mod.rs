@@ -1,0 +1,13 @@
+//! What several policies need and none owns: lists in header fields, media types, names, scratch memory.
+//!
+//! Knows no policy. Nothing here allocates per request once warm.
+
+pub mod accept_encoding;
+pub mod fields;
+pub mod media_type;
+pub mod one_or_many;
+pub mod scratch;
+pub mod value;
+
+#[cfg(test)]
+pub mod testing;
