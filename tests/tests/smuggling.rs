@@ -165,6 +165,14 @@ fn faulty_answers() -> Vec<FaultyAnswer> {
     answers_of("chunk", faults::CHUNKS, out, &cut, &|body| [chunked, body].concat());
     let trailers = |line: &[u8]| [chunked, b"1\r\nx\r\n0\r\nA: 1\r\n", line, b"\r\n\r\n"].concat();
     answers_of("trailer", faults::FIELD_LINES, out, &cut, &trailers);
+    all.extend(single_answers());
+    all
+}
+
+/// Faults that stand alone.
+fn single_answers() -> Vec<FaultyAnswer> {
+    let refused = || Outcome::Refused("service_protocol");
+    let mut all = Vec::new();
     let fields = format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{}\r\n", "X-Evil: 1\r\n".repeat(201));
     let large = format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Evil: {}\r\n\r\n", "1".repeat(61 * 1024));
     let more: [(&str, &[u8], Next, Outcome); 14] = [
