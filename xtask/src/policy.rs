@@ -53,7 +53,8 @@ fn write(root: &Path, name: &str) -> anyhow::Result<()> {
     let changelog =
         fs::read_to_string(root.join(CHANGELOG)).with_context(|| format!("cannot read {CHANGELOG}"))?;
     let list = fs::read_to_string(root.join(LIST)).with_context(|| format!("cannot read {LIST}"))?;
-    let row = fill("| [`{{name}}`](src/{{name}}/README.md) | transform | marks requests with a header field |");
+    let row =
+        fill("| [`{{name}}`](src/{{name}}/README.md) | transform | marks requests with a header field |");
     let list = insert(&list, "| [`", &row).with_context(|| format!("{LIST} has no table of policies"))?;
     let changelog = logged(&changelog, name)?;
     for (place, template) in TEMPLATES {

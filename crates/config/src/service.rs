@@ -137,7 +137,12 @@ pub struct Dns {
 
 impl Default for Dns {
     fn default() -> Self {
-        Dns { min_ttl: Time::from_secs(1), max_ttl: Time::from_secs(300), timeout: Time::from_secs(5), server: None }
+        Dns {
+            min_ttl: Time::from_secs(1),
+            max_ttl: Time::from_secs(300),
+            timeout: Time::from_secs(5),
+            server: None,
+        }
     }
 }
 

@@ -13,7 +13,11 @@ pub struct ServiceId(pub u32);
 pub enum Place<'a> {
     Gateway(&'a str),
     /// `captures`: the names that the route's path captures.
-    Route { gateway: &'a str, route: &'a str, captures: &'a [String] },
+    Route {
+        gateway: &'a str,
+        route: &'a str,
+        captures: &'a [String],
+    },
 }
 
 /// The compiler's side, implemented by `control` (and by the conformance test).
@@ -58,7 +62,13 @@ impl<'c> CompileCx<'c> {
     }
 
     /// An error at `span`: the cause, and what to do.
-    pub fn error(&mut self, code: &'static str, span: Span, message: impl Into<String>, help: impl Into<String>) {
+    pub fn error(
+        &mut self,
+        code: &'static str,
+        span: Span,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
         self.host.push(Diagnostic::error(code, span, message).with_help(help));
     }
 

@@ -22,8 +22,8 @@ pub use caller::Caller;
 pub use compile::{CompileCx, CompileHost, Place, ServiceId};
 pub use destination::{Destination, DestinationCx, DestinationKind, Outcome};
 pub use exchange::{
-    Answered, Captures, Client, EndCx, Exchange, FailureCx, Moment, RequestCx, ResponseCx, RouteLabel, Timings,
-    TrailEntry, Verdicted,
+    Answered, Captures, Client, EndCx, Exchange, FailureCx, Moment, RequestCx, ResponseCx, RouteLabel,
+    Timings, TrailEntry, Verdicted,
 };
 pub use policy::{Flow, LocalBoxFuture, Policy, PolicyKind, Verdict};
 pub use reason::{CORE_REASONS, Fault, Reason, ReasonDef, core};
@@ -31,5 +31,5 @@ pub use registry::{DestinationEntry, PolicyEntry, RegisteredDestination, Registe
 pub use reply::{ClientText, Detail, OperatorText, Reply, Response};
 pub use slots::{Slot, SlotType, SlotValue, Slots};
 pub use stage::{Hooks, Stage};
-pub use trace::TraceContext;
+pub use trace::{TraceContext, write_hex};
 pub use variable::{Template, VARIABLES, Variable, VariableDoc, VariableError};

@@ -57,10 +57,21 @@ fn nonzero(value: u64) -> u64 {
     if value == 0 { 1 } else { value }
 }
 
-fn write_hex(bytes: &[u8], out: &mut [u8]) {
+/// The two digits of every byte.
+static HEX_PAIRS: [[u8; 2]; 256] = {
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [HEX[byte >> 4], HEX[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
+
+/// Writes lower-case hexadecimal; `out` has two bytes for each of `bytes`.
+pub fn write_hex(bytes: &[u8], out: &mut [u8]) {
     for (pair, byte) in out.chunks_exact_mut(2).zip(bytes) {
-        pair[0] = HEX[usize::from(byte >> 4)];
-        pair[1] = HEX[usize::from(byte & 15)];
+        pair.copy_from_slice(&HEX_PAIRS[usize::from(*byte)]);
     }
 }
 

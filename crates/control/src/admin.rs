@@ -95,12 +95,15 @@ async fn write_config(
         let (_, hash) = admin.control.text().await;
         if !matches(wanted, &hash) {
             let text = format!("the live configuration is \"{hash}\": somebody changed it meanwhile\n");
-            return (StatusCode::PRECONDITION_FAILED, [(header::ETAG, format!("\"{hash}\""))], text).into_response();
+            return (StatusCode::PRECONDITION_FAILED, [(header::ETAG, format!("\"{hash}\""))], text)
+                .into_response();
         }
     }
     if put.dry_run.is_some_and(|value| value != "0" && value != "false") {
         return match admin.control.dry_run(text).await {
-            Ok(warnings) => axum::Json(serde_json::json!({ "valid": true, "warnings": warnings })).into_response(),
+            Ok(warnings) => {
+                axum::Json(serde_json::json!({ "valid": true, "warnings": warnings })).into_response()
+            }
             Err(refused) => refusal(&refused),
         };
     }

@@ -245,7 +245,10 @@ impl Control {
         let bound = match live.listeners.bind(&checked.compiled.listeners, self.fleet.workers()) {
             Ok(bound) => bound,
             Err(error) => {
-                let refused = Refused { rendered: error.to_string(), json: serde_json::json!([{ "message": error.to_string() }]) };
+                let refused = Refused {
+                    rendered: error.to_string(),
+                    json: serde_json::json!([{ "message": error.to_string() }]),
+                };
                 return Err(self.refuse(&mut live, refused));
             }
         };
@@ -382,7 +385,10 @@ impl Control {
         self.live.lock().await.listeners.close(&self.fleet).await;
         self.fleet.enter(Phase::Closing).await;
         if tokio::time::timeout(drain.deadline, self.fleet.emptied()).await.is_err() {
-            tracing::warn!(connections = self.fleet.connections(), "the drain's deadline has passed: cutting what is left");
+            tracing::warn!(
+                connections = self.fleet.connections(),
+                "the drain's deadline has passed: cutting what is left"
+            );
         }
     }
 
@@ -410,7 +416,10 @@ fn check(loaded: &Loaded, keep: &mut Keep, metrics: &Metrics) -> Result<Checked,
     match compiled {
         Some(compiled) => {
             let warnings = problems.iter().filter(|problem| problem.severity == Severity::Warning);
-            Ok(Checked { compiled, warnings: warnings.map(|problem| problem.render(&loaded.sources, false)).collect() })
+            Ok(Checked {
+                compiled,
+                warnings: warnings.map(|problem| problem.render(&loaded.sources, false)).collect(),
+            })
         }
         None => Err(Refused {
             rendered: render_all(&problems, &loaded.sources, false),

@@ -40,7 +40,9 @@ impl LastGood {
     pub fn load(&self) -> Loaded {
         let read = |path: &Path| {
             let known = self.files.get(path).cloned();
-            known.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "it was not part of the last good configuration"))
+            known.ok_or_else(|| {
+                io::Error::new(io::ErrorKind::NotFound, "it was not part of the last good configuration")
+            })
         };
         let list = |directory: &Path| {
             let inside = self.files.keys().filter(|file| file.parent() == Some(directory));

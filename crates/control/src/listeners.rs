@@ -16,7 +16,11 @@ pub struct Listeners {
 
 impl Listeners {
     /// Binds what is new, without serving it yet.
-    pub fn bind(&self, specs: &[ListenerSpec], workers: usize) -> Result<Vec<(usize, String, Listener)>, ListenError> {
+    pub fn bind(
+        &self,
+        specs: &[ListenerSpec],
+        workers: usize,
+    ) -> Result<Vec<(usize, String, Listener)>, ListenError> {
         specs
             .iter()
             .filter(|spec| !self.open.contains_key(&spec.index))
@@ -25,13 +29,22 @@ impl Listeners {
     }
 
     /// Serves what was bound, and closes what is no longer wanted.
-    pub async fn serve(&mut self, fleet: &Fleet, bound: Vec<(usize, String, Listener)>, specs: &[ListenerSpec]) {
+    pub async fn serve(
+        &mut self,
+        fleet: &Fleet,
+        bound: Vec<(usize, String, Listener)>,
+        specs: &[ListenerSpec],
+    ) {
         for (index, name, listener) in bound {
             self.open.insert(index, (name, listener.address));
             fleet.listen(index, listener).await;
         }
-        let gone: Vec<_> =
-            self.open.keys().copied().filter(|index| !specs.iter().any(|spec| spec.index == *index)).collect();
+        let gone: Vec<_> = self
+            .open
+            .keys()
+            .copied()
+            .filter(|index| !specs.iter().any(|spec| spec.index == *index))
+            .collect();
         for index in gone {
             fleet.unlisten(index).await;
             self.open.remove(&index);

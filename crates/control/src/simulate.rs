@@ -138,15 +138,21 @@ impl Way {
         let mut request = RequestHead::new();
         request.set_target(method, target).map_err(|error| BadRequest(format!("`{target}`: {error}")))?;
         let given = asked.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("host"));
-        let host = if authority.is_empty() { given.map_or("localhost", |(_, value)| value) } else { authority };
+        let host =
+            if authority.is_empty() { given.map_or("localhost", |(_, value)| value) } else { authority };
         request.set_authority(host).map_err(|_| BadRequest(format!("`{host}` is not a host")))?;
         for (name, value) in asked.headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("host")) {
-            let parsed = Name::parse(name).map_err(|_| BadRequest(format!("`{name}` is not a header's name")))?;
+            let parsed =
+                Name::parse(name).map_err(|_| BadRequest(format!("`{name}` is not a header's name")))?;
             if !parsed.is_reserved() {
-                request.head.append(&parsed, value.as_bytes()).map_err(|_| bad("a header's value is invalid"))?;
+                request
+                    .head
+                    .append(&parsed, value.as_bytes())
+                    .map_err(|_| bad("a header's value is invalid"))?;
             }
         }
-        request.framing = if asked.body.is_empty() { Framing::None } else { Framing::Length(asked.body.len() as u64) };
+        request.framing =
+            if asked.body.is_empty() { Framing::None } else { Framing::Length(asked.body.len() as u64) };
         let mut exchange = Exchange { request, ..Exchange::default() };
         exchange.client.tls = scheme == "https";
         exchange.client.ip = std::net::Ipv4Addr::LOCALHOST.into();
@@ -217,7 +223,8 @@ impl Way {
             query: request.query(),
         };
         let explained = Explain::new(&gateway.router, &facts, &self.exchange.path);
-        self.simulation.others = explained.nearest.into_iter().map(|other| (other.name, other.text)).collect();
+        self.simulation.others =
+            explained.nearest.into_iter().map(|other| (other.name, other.text)).collect();
         match explained.found {
             Found::Route { index, captures } => {
                 let route = gateway.routes.get(index)?;
@@ -261,7 +268,8 @@ impl Way {
                 }
             }
         };
-        let service = compiled.snapshot.service(id).map_or_else(String::new, |service| service.name.to_string());
+        let service =
+            compiled.snapshot.service(id).map_or_else(String::new, |service| service.name.to_string());
         let path = match &route.edit {
             PathEdit::Keep => self.exchange.path.clone(),
             PathEdit::Strip(prefix) => match self.exchange.path.strip_prefix(&**prefix) {
@@ -287,7 +295,9 @@ impl Way {
                 let (head, body) = answer(&service);
                 (End::Forwarded { service, path }, head, body)
             }
-            Turn::Ended(End::Refused(code, status)) => (End::Refused(code, status), ResponseHead::new(status), Vec::new()),
+            Turn::Ended(End::Refused(code, status)) => {
+                (End::Refused(code, status), ResponseHead::new(status), Vec::new())
+            }
             Turn::Ended(end) => {
                 self.simulation.end = end;
                 return self.simulation;
@@ -348,4 +358,3 @@ fn head_of(reply: Reply) -> (ResponseHead, Vec<u8>) {
 fn once<T>(future: impl Future<Output = T>) -> Poll<T> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }
-

@@ -67,7 +67,7 @@ gateways:
         policies: [ { ip_access: { deny: ["127.0.0.0/8", "::1"] } } ]
         to: users
       # Captures in a redirect; a reply without a service; a fallback when there is none to ask.
-      old: { match: "GET /old/{rest=**}", public: true, to: { redirect: { to: "/v1/{rest}", status: 308 } } }
+      old: { match: "GET /old/{rest=**}", public: true, to: { redirect: "/v1/{path.rest}", status: 308 } }
       ping: { match: "GET /ping", public: true, to: { reply: { status: 200, body: pong } } }
       shaky:
         match: "GET /shaky"

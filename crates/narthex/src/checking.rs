@@ -57,6 +57,7 @@ pub fn schema() -> serde_json::Value {
         schema: policy.schema(),
         stages: policy.stages().iter().map(|stage| stage.as_str().to_owned()).collect(),
     });
-    let destinations = narthex_destinations::DESTINATIONS.iter().map(|kind| (kind.name().to_owned(), kind.schema()));
+    let destinations =
+        narthex_destinations::DESTINATIONS.iter().map(|kind| (kind.name().to_owned(), kind.schema()));
     narthex_config::schema(policies.collect(), destinations.collect())
 }

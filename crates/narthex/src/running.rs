@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use narthex_config::{LoadOptions, Loaded, load_text};
-use narthex_control::{Applied, Control, ControlOptions, Drain, LastGood, Refused, Source, Watched, serve_admin};
+use narthex_control::{
+    Applied, Control, ControlOptions, Drain, LastGood, Refused, Source, Watched, serve_admin,
+};
 use thiserror::Error;
 use tokio::runtime::Runtime;
 
@@ -15,7 +17,10 @@ use tokio::runtime::Runtime;
 pub enum ConfigInput {
     File(PathBuf),
     /// As if it stood in a file of this name.
-    Text { text: String, name: String },
+    Text {
+        text: String,
+        name: String,
+    },
 }
 
 impl Default for ConfigInput {
@@ -166,7 +171,8 @@ async fn start(options: &StartOptions) -> Result<(Arc<Control>, Option<SocketAdd
         state: options.state.clone(),
         overlays: options.overlays.clone(),
     };
-    let control = Control::start(first.loaded, first.text, first.source, &first.main, control_options).await?;
+    let control =
+        Control::start(first.loaded, first.text, first.source, &first.main, control_options).await?;
     let control = Arc::new(control);
     control.save_first().await;
     let admin = match admin {
@@ -211,7 +217,13 @@ impl First {
             ConfigInput::Text { text, name } => {
                 let main = PathBuf::from(name);
                 let loaded = load_text(&LoadOptions::from_system(&main, &options.overlays), text);
-                return Self { loaded, text: text.clone(), source: Source::Admin, main, watched: Watched::default() };
+                return Self {
+                    loaded,
+                    text: text.clone(),
+                    source: Source::Admin,
+                    main,
+                    watched: Watched::default(),
+                };
             }
             ConfigInput::File(path) => (path, &options.overlays),
         };
@@ -226,13 +238,17 @@ impl First {
     }
 
     fn is_good(&self, overlays: &[PathBuf]) -> bool {
-        self.loaded.is_good() && crate::check_loaded(crate::load_path(&self.main, overlays)).compiled.is_some()
+        self.loaded.is_good()
+            && crate::check_loaded(crate::load_path(&self.main, overlays)).compiled.is_some()
     }
 
     /// The last good configuration instead, if there is one.
     fn resumed(self, state: &Path) -> Self {
         let Ok(last) = LastGood::read(state) else { return self };
-        tracing::error!("the configuration is refused, starting with the last good one:\n{}", self.loaded.render(false));
+        tracing::error!(
+            "the configuration is refused, starting with the last good one:\n{}",
+            self.loaded.render(false)
+        );
         let text = last.files.get(&last.main).cloned().unwrap_or_default();
         Self { loaded: last.load(), text, source: Source::LastGood, ..self }
     }

@@ -217,7 +217,11 @@ impl BodyBuffer {
     /// Takes up to `limit` bytes of the data as a chunk that owns them: the whole buffer without a copy, a part by copy.
     pub fn take_chunk(&mut self, limit: usize) -> Chunk {
         if limit >= self.end - self.start && self.raw().is_empty() {
-            let chunk = Chunk { bytes: Rc::new(Owned(std::mem::take(&mut self.bytes))), at: self.start, end: self.end };
+            let chunk = Chunk {
+                bytes: Rc::new(Owned(std::mem::take(&mut self.bytes))),
+                at: self.start,
+                end: self.end,
+            };
             self.start = 0;
             self.end = 0;
             return chunk;

@@ -38,7 +38,9 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "the clock itself")]
     pub fn monotonic(&self) -> u64 {
         match &self.0 {
-            Source::System { start } => 1 + Instant::now().saturating_duration_since(*start).as_nanos() as u64,
+            Source::System { start } => {
+                1 + Instant::now().saturating_duration_since(*start).as_nanos() as u64
+            }
             Source::Manual(nanos) => 1 + nanos.load(Ordering::Relaxed),
         }
     }
@@ -58,7 +60,9 @@ impl Clock {
     pub fn instant(&self, monotonic: u64) -> Instant {
         match &self.0 {
             Source::System { start } => *start + Duration::from_nanos(monotonic),
-            Source::Manual(_) => Instant::now() + Duration::from_nanos(monotonic.saturating_sub(self.monotonic())),
+            Source::Manual(_) => {
+                Instant::now() + Duration::from_nanos(monotonic.saturating_sub(self.monotonic()))
+            }
         }
     }
 }

@@ -162,7 +162,12 @@ impl Half {
     }
 
     /// Writes what is left of the head, then `buffer`'s data.
-    fn poll_send(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer, last: bool) -> Poll<Result<(), Fault>> {
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut BodyBuffer,
+        last: bool,
+    ) -> Poll<Result<(), Fault>> {
         match self.sending {
             Sending::Chunked => buffer.frame_as_chunk(last),
             Sending::Plain => {}
@@ -221,12 +226,21 @@ pub struct H1Server {
     gone: bool,
     /// Nothing was read yet: it may be HTTP/2.
     is_fresh: bool,
+    /// The body of the response is ended by closing the connection.
+    ends_by_close: bool,
     pub half_close: bool,
 }
 
 impl H1Server {
     pub fn new(stream: Stream) -> Self {
-        Self { half: Half::new(stream), keep_alive: true, gone: false, is_fresh: true, half_close: false }
+        Self {
+            half: Half::new(stream),
+            keep_alive: true,
+            gone: false,
+            is_fresh: true,
+            ends_by_close: false,
+            half_close: false,
+        }
     }
 
     /// Pending while the connection is idle: no buffer is held.
@@ -351,13 +365,19 @@ impl H1Server {
             Framing::Length(_) => Sending::Plain,
             Framing::UntilClose => {
                 self.keep_alive = false;
+                self.ends_by_close = true;
                 Sending::Plain
             }
         };
         self.half.sending != Sending::Nothing
     }
 
-    pub fn poll_send(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer, last: bool) -> Poll<Result<(), Fault>> {
+    pub fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut BodyBuffer,
+        last: bool,
+    ) -> Poll<Result<(), Fault>> {
         let sent = ready!(self.half.poll_send(cx, buffer, last));
         self.gone |= sent.is_err();
         Poll::Ready(sent)
@@ -365,6 +385,11 @@ impl H1Server {
 
     pub fn end(&mut self, trailers: Option<&Head>) {
         self.half.end_with_trailers(trailers);
+    }
+
+    /// Whether the connection must end without ceremony, by a reset.
+    pub fn must_reset(&self) -> bool {
+        self.ends_by_close
     }
 
     pub fn keeps_alive(&self) -> bool {
@@ -375,10 +400,13 @@ impl H1Server {
         self.keep_alive = false;
     }
 
-    /// The response broke off: the client must see a cut, not an end.
+    /// The response broke off: the client must see a cut, not an end. Where framing shows it, the bytes that are on
+    /// their way still arrive; where only the close marks the end, it becomes a reset.
     pub fn cut(&mut self) {
         self.keep_alive = false;
-        self.half.stream.abort_on_drop();
+        if self.ends_by_close {
+            self.half.stream.abort_on_drop();
+        }
     }
 
     pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -439,7 +467,12 @@ impl H1Client {
         narthex_wire::encode_request(head, self.half.begin_out());
     }
 
-    pub fn poll_send(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer, last: bool) -> Poll<Result<(), Fault>> {
+    pub fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut BodyBuffer,
+        last: bool,
+    ) -> Poll<Result<(), Fault>> {
         let sent = ready!(self.half.poll_send(cx, buffer, last));
         self.keep_alive &= sent.is_ok();
         self.request_done |= last && sent.is_ok();

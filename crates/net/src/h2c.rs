@@ -137,7 +137,12 @@ impl H2ServerStream {
         has_body
     }
 
-    pub fn poll_send(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer, last: bool) -> Poll<Result<(), Fault>> {
+    pub fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut BodyBuffer,
+        last: bool,
+    ) -> Poll<Result<(), Fault>> {
         let Some(send) = &mut self.send else { return Poll::Ready(Err(Fault::Closed)) };
         send_data(send, &mut self.ended, cx, buffer, last)
     }
@@ -320,7 +325,12 @@ pub struct H2ClientStream {
 }
 
 impl H2ClientStream {
-    pub fn poll_send(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer, last: bool) -> Poll<Result<(), Fault>> {
+    pub fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut BodyBuffer,
+        last: bool,
+    ) -> Poll<Result<(), Fault>> {
         send_data(&mut self.send, &mut self.ended, cx, buffer, last)
     }
 
@@ -328,12 +338,18 @@ impl H2ClientStream {
         end_stream(&mut self.send, &mut self.ended, trailers);
     }
 
-    pub fn poll_head(&mut self, cx: &mut Context<'_>, response: &mut ResponseHead) -> Poll<Result<(), HeadError>> {
+    pub fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        response: &mut ResponseHead,
+    ) -> Poll<Result<(), HeadError>> {
         if let Poll::Ready(Some(interim)) = self.response.poll_informational(cx) {
             let (parts, ()) = interim.map_err(HeadError::H2)?.into_parts();
             response.status = parts.status.as_u16();
             response.version = Version::Http2;
-            return Poll::Ready(read_fields(&parts.headers, &mut response.head).map_err(HeadError::Malformed));
+            return Poll::Ready(
+                read_fields(&parts.headers, &mut response.head).map_err(HeadError::Malformed),
+            );
         }
         let message = ready!(Pin::new(&mut self.response).poll(cx)).map_err(HeadError::H2)?;
         let (parts, body) = message.into_parts();
@@ -341,7 +357,8 @@ impl H2ClientStream {
         response.status = parts.status.as_u16();
         response.version = Version::Http2;
         let length = content_length(&parts.headers).map_err(HeadError::Malformed)?;
-        response.framing = if ended { Framing::None } else { length.map_or(Framing::Chunked, Framing::Length) };
+        response.framing =
+            if ended { Framing::None } else { length.map_or(Framing::Chunked, Framing::Length) };
         if ended {
             response.declared_length = length;
         }
@@ -369,7 +386,11 @@ impl Drop for H2ClientStream {
     }
 }
 
-fn read_request(parts: &http::request::Parts, ended: bool, request: &mut RequestHead) -> Result<(), ParseError> {
+fn read_request(
+    parts: &http::request::Parts,
+    ended: bool,
+    request: &mut RequestHead,
+) -> Result<(), ParseError> {
     let method = Method::from_bytes(parts.method.as_str().as_bytes()).ok_or(ParseError::InvalidMethod)?;
     request.version = Version::Http2;
     let hosts: Vec<_> = parts.headers.get_all(http::header::HOST).iter().collect();
@@ -392,8 +413,10 @@ fn read_request(parts: &http::request::Parts, ended: bool, request: &mut Request
     let length = content_length(&parts.headers)?;
     request.framing = if ended { Framing::None } else { length.map_or(Framing::Chunked, Framing::Length) };
     request.te_trailers = parts.headers.get(http::header::TE).is_some_and(|te| te == "trailers");
-    request.expect_continue =
-        parts.headers.get(http::header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    request.expect_continue = parts
+        .headers
+        .get(http::header::EXPECT)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     read_fields(&parts.headers, &mut request.head)
 }
 
@@ -421,7 +444,8 @@ fn read_fields(headers: &HeaderMap, head: &mut Head) -> Result<(), ParseError> {
             }
             cookies.extend_from_slice(value.as_bytes());
         } else if !is_typed(name) {
-            head.append_raw(name.as_str().as_bytes(), value.as_bytes()).map_err(|_| ParseError::InvalidValue)?;
+            head.append_raw(name.as_str().as_bytes(), value.as_bytes())
+                .map_err(|_| ParseError::InvalidValue)?;
         }
     }
     if !cookies.is_empty() {

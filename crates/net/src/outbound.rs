@@ -26,7 +26,12 @@ macro_rules! both {
 
 impl Outbound {
     /// Writes what is left of the head, then the buffer's data. `last`: the body ends with it, without trailers.
-    pub fn poll_send(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer, last: bool) -> Poll<Result<(), Fault>> {
+    pub fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut BodyBuffer,
+        last: bool,
+    ) -> Poll<Result<(), Fault>> {
         both!(self, inner => inner.poll_send(cx, buffer, last))
     }
 

@@ -1,16 +1,13 @@
 //! What answers an exchange, and the response side of its policies.
 
 use narthex_contract::{Answered, Body, Detail, Hooks, Reply, ResponseCx};
-use narthex_wire::{Framing, Known, Name, ResponseHead};
+use narthex_wire::{Framing, Known, ResponseHead};
 
 use crate::chain::known_length;
 use crate::exchange::{Interrupt, Line, Run};
-use crate::problem::{put, refuse};
+use crate::problem::{put_known, refuse};
 use crate::service::Call;
 use crate::snapshot::To;
-
-const REQUEST_ID: Name = Name::known(Known::XRequestId);
-const DATE: Name = Name::known(Known::Date);
 
 /// Where the response's body comes from; its head is in `Run::response`.
 #[expect(clippy::large_enum_variant, reason = "one per exchange, moved twice")]
@@ -103,11 +100,11 @@ pub async fn respond(run: &mut Run, line: &mut Line<'_>, mut answer: Answer) -> 
 /// `Date` (RFC 9110 6.6.1) and the correlation id.
 pub fn stamp(run: &mut Run, line: &Line<'_>) {
     let head = &mut run.response.head;
-    if !head.contains(&DATE) {
-        line.worker.with_date(|date| put(head, &DATE, date));
+    if head.get_known(Known::Date).is_none() {
+        line.worker.with_date(|date| put_known(head, Known::Date, date));
     }
     if !run.exchange.request_id_is_handled && !run.exchange.request_id.is_empty() {
-        put(head, &REQUEST_ID, run.exchange.request_id.as_bytes());
+        put_known(head, Known::XRequestId, run.exchange.request_id.as_bytes());
     }
 }
 

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use narthex_contract::{
-    Body, BodyCx, BodyStep, Detail, Direction, EndCx, Exchange, FailureCx, Flow, Hooks, Policy, Reason, Reply,
-    RequestCx, ResponseCx, Stage, TrailEntry, Verdict, Verdicted,
+    Body, BodyCx, BodyStep, Detail, Direction, EndCx, Exchange, FailureCx, Flow, Hooks, Policy, Reason,
+    Reply, RequestCx, ResponseCx, Stage, TrailEntry, Verdict, Verdicted,
 };
 use narthex_wire::ResponseHead;
 use smallvec::SmallVec;
@@ -58,7 +58,12 @@ impl Chain {
     }
 
     /// The request side. `Some`: a policy answered.
-    pub async fn on_request(&self, exchange: &mut Exchange, has_body: bool, reached: &mut Reached) -> Option<Reply> {
+    pub async fn on_request(
+        &self,
+        exchange: &mut Exchange,
+        has_body: bool,
+        reached: &mut Reached,
+    ) -> Option<Reply> {
         for (at, (hooks, link)) in self.links.iter().enumerate() {
             reached.0 = at;
             if !hooks.has(Hooks::REQUEST) {
@@ -101,7 +106,12 @@ impl Chain {
     }
 
     /// The destination gave no answer.
-    pub async fn on_failure(&self, exchange: &mut Exchange, reason: Reason, detail: &Detail) -> Option<Reply> {
+    pub async fn on_failure(
+        &self,
+        exchange: &mut Exchange,
+        reason: Reason,
+        detail: &Detail,
+    ) -> Option<Reply> {
         for (at, (_, link)) in self.with(Hooks::FAILURE) {
             let before = link.shadow.then(|| Before::of(exchange));
             let verdict = {
@@ -206,7 +216,11 @@ impl Chain {
             (Some(_), None) => Verdicted::Answered(reason),
             (Some(_), Some(_)) => Verdicted::WouldAnswer(reason),
         };
-        exchange.trail.push(TrailEntry { policy: self.offset + at as u16, stage: link.stage, verdict: noted });
+        exchange.trail.push(TrailEntry {
+            policy: self.offset + at as u16,
+            stage: link.stage,
+            verdict: noted,
+        });
         match before {
             None => verdict,
             Some(before) => {

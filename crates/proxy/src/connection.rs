@@ -20,11 +20,14 @@ use crate::finish::Finish;
 use crate::request::handle;
 use crate::routing::identify;
 use crate::snapshot::ListenerPlan;
-use crate::worker::{Phase, Worker};
+use crate::worker::{Phase, Registered, Worker};
 
 /// How long, and how many bytes, a closing connection still listens so that the last answer is not lost to a reset.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 * 1024;
+
+/// For so long a connection keeps what it needs for the next request; then it is idle and holds next to nothing.
+const WARM: Duration = Duration::from_secs(1);
 
 /// Serves one connection to its end.
 pub async fn serve(stream: Stream, peer: std::net::SocketAddr, listener: usize, worker: Rc<Worker>) {
@@ -33,50 +36,125 @@ pub async fn serve(stream: Stream, peer: std::net::SocketAddr, listener: usize, 
     let mut deadline = Deadline::default();
     let mut inbound = Inbound::H1(H1Server::new(stream));
     let mut served = 0;
+    worker.refresh();
     loop {
         let Some(plan) = worker.snapshot().listener(listener).cloned() else { return };
-        let idle_due = worker.due(if served == 0 { plan.bounds.head } else { plan.bounds.idle });
-        worker.refresh();
-        let is_ready = poll_fn(|cx| {
-            registered.note(cx.waker());
-            let Inbound::H1(server) = &mut inbound else { return Poll::Ready(false) };
-            server.half_close = plan.bounds.half_close;
-            if let Poll::Ready(ready) = server.poll_idle(cx) {
-                return Poll::Ready(ready.is_ok());
-            }
-            if worker.phase() == Phase::Closing {
-                return Poll::Ready(false);
-            }
-            deadline.poll(cx, worker.clock(), idle_due).map(|()| false)
-        })
-        .await;
-        if !is_ready {
-            return;
+        let due = worker.due(if served == 0 { plan.bounds.head } else { plan.bounds.idle });
+        let waiting = Waiting {
+            inbound: &mut inbound,
+            deadline: &mut deadline,
+            worker: &worker,
+            registered: &registered,
+        };
+        match waiting.request(due, plan.bounds.half_close).await {
+            Readiness::Ready => {}
+            Readiness::Late | Readiness::Over => return,
         }
-        served += 1;
-        let close = served >= plan.bounds.requests_per_connection || worker.phase() != Phase::Serving;
-        let line = Line {
-            client: &mut inbound,
+        let connection = Connection {
+            inbound: &mut inbound,
             deadline: &mut deadline,
             peer: &peer,
-            plan: Arc::clone(&plan),
+            listener,
             worker: &worker,
-            close,
+            registered: &registered,
+            served: &mut served,
         };
-        match Box::pin(h1_exchange(line)).await {
+        match Box::pin(connection.exchanges()).await {
             Next::Another => {}
             Next::Close => break,
             Next::Drop => return,
             Next::Http2(first) => {
                 let Inbound::H1(server) = inbound else { return };
                 if plan.bounds.http2 {
-                    Box::pin(serve_h2(server.into_stream(), first, listener, &plan, peer, &worker, &registered)).await;
+                    Box::pin(serve_h2(
+                        server.into_stream(),
+                        first,
+                        listener,
+                        &plan,
+                        peer,
+                        &worker,
+                        &registered,
+                    ))
+                    .await;
                 }
                 return;
             }
         }
     }
     Box::pin(linger(inbound, &mut deadline, &worker)).await;
+}
+
+/// What ended the wait for a request.
+enum Readiness {
+    Ready,
+    /// None came in time.
+    Late,
+    /// The socket is broken, or the worker closes idle connections.
+    Over,
+}
+
+/// A connection between two requests.
+struct Waiting<'a> {
+    inbound: &'a mut Inbound,
+    deadline: &'a mut Deadline,
+    worker: &'a Worker,
+    registered: &'a Registered,
+}
+
+impl Waiting<'_> {
+    async fn request(self, due: u64, half_close: bool) -> Readiness {
+        poll_fn(|cx| {
+            self.registered.note(cx.waker());
+            let Inbound::H1(server) = &mut *self.inbound else { return Poll::Ready(Readiness::Over) };
+            server.half_close = half_close;
+            if let Poll::Ready(ready) = server.poll_idle(cx) {
+                return Poll::Ready(if ready.is_ok() { Readiness::Ready } else { Readiness::Over });
+            }
+            if self.worker.phase() == Phase::Closing {
+                return Poll::Ready(Readiness::Over);
+            }
+            self.deadline.poll(cx, self.worker.clock(), due).map(|()| Readiness::Late)
+        })
+        .await
+    }
+}
+
+/// A connection at work.
+struct Connection<'a> {
+    inbound: &'a mut Inbound,
+    deadline: &'a mut Deadline,
+    peer: &'a Rc<Peer>,
+    listener: usize,
+    worker: &'a Rc<Worker>,
+    registered: &'a Registered,
+    served: &'a mut u64,
+}
+
+impl Connection<'_> {
+    /// One exchange after the other, until the connection ends or is idle for a moment (`Another`).
+    async fn exchanges(self) -> Next {
+        loop {
+            let worker = self.worker;
+            let Some(plan) = worker.snapshot().listener(self.listener).cloned() else { return Next::Close };
+            *self.served += 1;
+            let close =
+                *self.served >= plan.bounds.requests_per_connection || worker.phase() != Phase::Serving;
+            let half_close = plan.bounds.half_close;
+            let line =
+                Line { client: self.inbound, deadline: self.deadline, peer: self.peer, plan, worker, close };
+            match h1_exchange(line).await {
+                Next::Another => {}
+                next => return next,
+            }
+            let (inbound, deadline) = (&mut *self.inbound, &mut *self.deadline);
+            let waiting = Waiting { inbound, deadline, worker, registered: self.registered };
+            match waiting.request(worker.due(WARM), half_close).await {
+                Readiness::Ready => {}
+                Readiness::Late => return Next::Another,
+                Readiness::Over => return Next::Drop,
+            }
+        }
+    }
 }
 
 /// What follows an exchange.
@@ -129,7 +207,8 @@ async fn h1_exchange(mut line: Line<'_>) -> Next {
     let Inbound::H1(server) = &mut *line.client else { return Next::Drop };
     match ended {
         Ended::ClientGone => return Next::Drop,
-        Ended::Cut => return Next::Drop,
+        Ended::Cut if server.must_reset() => return Next::Drop,
+        Ended::Cut => return Next::Close,
         Ended::Answered => {}
     }
     if !server.keeps_alive() {
@@ -192,7 +271,8 @@ async fn refuse_head(mut finish: Finish, mut line: Line<'_>, error: ParseError) 
         (_, 505) => core::VERSION_UNSUPPORTED,
         _ => core::BAD_REQUEST,
     };
-    let detail = Detail { operator: Detail::operator(error.to_string()).operator, ..Detail::client(error.code()) };
+    let detail =
+        Detail { operator: Detail::operator(error.to_string()).operator, ..Detail::client(error.code()) };
     let sent = answer_bare(&mut finish, &mut line, reason, detail).await;
     finish.is_client_gone = sent.is_err();
     Next::Close
@@ -276,7 +356,7 @@ async fn serve_h2(
     plan: &ListenerPlan,
     peer: Rc<Peer>,
     worker: &Rc<Worker>,
-    registered: &crate::worker::Registered,
+    registered: &Registered,
 ) {
     let mut deadline = Deadline::default();
     let due = worker.due(plan.bounds.head);
@@ -299,7 +379,7 @@ async fn h2_streams(
     idle: Duration,
     peer: Rc<Peer>,
     worker: &Rc<Worker>,
-    registered: &crate::worker::Registered,
+    registered: &Registered,
     mut deadline: Deadline,
 ) {
     let open = Rc::new(Cell::new(0usize));

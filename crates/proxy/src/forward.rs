@@ -163,15 +163,19 @@ async fn converse(
                     return Poll::Ready(Ok(Turn::Upload(error)));
                 }
                 let method = &exchange.request.method;
-                if let Poll::Ready(read) = call.outbound.poll_head(cx, response, method, &service.settings.limits) {
+                if let Poll::Ready(read) =
+                    call.outbound.poll_head(cx, response, method, &service.settings.limits)
+                {
                     return Poll::Ready(Ok(Turn::Head(read)));
                 }
-                if upload.carried != moved.0 || (upload.is_done() && moved.0 != u64::MAX) {
-                    let mark = if upload.is_done() { u64::MAX } else { upload.carried };
+                let mark = if upload.is_done() { u64::MAX } else { upload.carried };
+                if mark != moved.0 {
                     moved = (mark, line.worker.refresh());
                 }
-                let patience = if upload.is_done() { times.first_byte.as_nanos() as u64 } else { stall(line, times) };
-                let due = moved.1.saturating_add(if upload.is_done() { patience.min(deadline) } else { patience });
+                let patience =
+                    if upload.is_done() { times.first_byte.as_nanos() as u64 } else { stall(line, times) };
+                let due =
+                    moved.1.saturating_add(if upload.is_done() { patience.min(deadline) } else { patience });
                 line.poll_interrupt(cx, due).map(Err)
             })
             .await

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use narthex_contract::Exchange;
 use narthex_wire::{Head, Known, Name};
 
-use crate::problem::put;
+use crate::problem::put_known;
 
 /// How a listener treats forwarding fields.
 #[derive(Debug, Clone, Copy, Default)]
@@ -23,12 +23,10 @@ pub const MAX_PASSES: usize = 8;
 /// Our name in `Via`.
 const PSEUDONYM: &[u8] = b"narthex";
 
-const FOR: Name = Name::known(Known::XForwardedFor);
 const HOST: Name = Name::known(Known::XForwardedHost);
 const PROTO: Name = Name::known(Known::XForwardedProto);
 const PORT: Name = Name::known(Known::XForwardedPort);
 const STANDARD: Name = Name::known(Known::Forwarded);
-const VIA: Name = Name::known(Known::Via);
 
 /// The client's address: with n trusted hops, the n-th entry of `X-Forwarded-For` from the right.
 pub fn client_ip(rules: ForwardedRules, head: &Head, peer: IpAddr) -> IpAddr {
@@ -61,6 +59,9 @@ fn parse_ip(entry: &[u8]) -> Option<IpAddr> {
 
 /// Whether the request has been here too often.
 pub fn goes_in_circles(head: &Head) -> bool {
+    if head.get_known(Known::Via).is_none() {
+        return false;
+    }
     let passes = head
         .all_known(Known::Via)
         .flat_map(|line| line.split(|byte| *byte == b','))
@@ -76,19 +77,20 @@ pub fn forward(rules: ForwardedRules, exchange: &mut Exchange, peer_text: &[u8],
     let version = exchange.request.version;
     let authority = exchange.authority.as_str();
     let head = &mut exchange.request.head;
-    scratch.clear();
     if is_trusted {
+        scratch.clear();
         join(head, Known::XForwardedFor, scratch);
+        scratch.extend_from_slice(peer_text);
+        put_known(head, Known::XForwardedFor, scratch);
     } else {
         head.remove(&PORT);
+        put_known(head, Known::XForwardedFor, peer_text);
     }
-    scratch.extend_from_slice(peer_text);
-    put(head, &FOR, scratch);
     if !is_trusted || !head.contains(&PROTO) {
-        put(head, &PROTO, proto);
+        put_known(head, Known::XForwardedProto, proto);
     }
     if !is_trusted || !head.contains(&HOST) {
-        put(head, &HOST, authority.as_bytes());
+        put_known(head, Known::XForwardedHost, authority.as_bytes());
     }
     scratch.clear();
     if is_trusted {
@@ -98,17 +100,21 @@ pub fn forward(rules: ForwardedRules, exchange: &mut Exchange, peer_text: &[u8],
     }
     if rules.standard {
         write_standard(peer_text, authority, proto, scratch);
-        put(head, &STANDARD, scratch);
+        put_known(head, Known::Forwarded, scratch);
     }
-    scratch.clear();
-    join(head, Known::Via, scratch);
     let pass: &[u8] = match version {
         narthex_wire::Version::Http10 => b"1.0 narthex",
         narthex_wire::Version::Http11 => b"1.1 narthex",
         narthex_wire::Version::Http2 => b"2.0 narthex",
     };
+    if head.get_known(Known::Via).is_none() {
+        put_known(head, Known::Via, pass);
+        return;
+    }
+    scratch.clear();
+    join(head, Known::Via, scratch);
     scratch.extend_from_slice(pass);
-    put(head, &VIA, scratch);
+    put_known(head, Known::Via, scratch);
 }
 
 /// The values of all lines, each followed by a comma.
@@ -136,7 +142,7 @@ mod tests {
     fn ip(hops: u8, lines: &[&str]) -> String {
         let mut head = Head::new();
         for line in lines {
-            head.append(&FOR, line.as_bytes()).unwrap();
+            head.append(&Name::known(Known::XForwardedFor), line.as_bytes()).unwrap();
         }
         let rules = ForwardedRules { trusted_hops: hops, standard: false };
         client_ip(rules, &head, "192.0.2.9".parse().unwrap()).to_string()

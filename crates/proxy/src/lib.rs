@@ -21,13 +21,16 @@ mod worker;
 
 pub use chain::{Chain, Link, Reached};
 pub use exchange::Run;
-pub use routing::host_without_port;
 pub use forwarded::ForwardedRules;
 pub use problem::problem_json;
 pub use request::handle;
 pub use routing::RequestFacts;
-pub use service::{Balance, HostRule, Instance, InstanceSet, Protocol, Service, ServiceTimes, Settings, State};
+pub use routing::host_without_port;
+pub use service::{
+    Balance, HostRule, Instance, InstanceSet, Protocol, Service, ServiceTimes, Settings, State,
+};
 pub use snapshot::{
-    DeadlineScope, FallbackStep, Gateway, ListenerBounds, ListenerPlan, PathEdit, Route, RouteTimes, Snapshot, TimesOverride, To,
+    DeadlineScope, FallbackStep, Gateway, ListenerBounds, ListenerPlan, PathEdit, Route, RouteTimes,
+    Snapshot, TimesOverride, To,
 };
 pub use worker::{Fleet, FleetOptions, Phase, Worker};

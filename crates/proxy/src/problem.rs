@@ -41,7 +41,12 @@ fn text(out: &mut Vec<u8>, value: &str) {
 }
 
 /// Writes the refusal into `response` and notes for the operator what he should read.
-pub(crate) fn refuse(exchange: &mut Exchange, response: &mut ResponseHead, reason: Reason, detail: Detail) -> Body {
+pub(crate) fn refuse(
+    exchange: &mut Exchange,
+    response: &mut ResponseHead,
+    reason: Reason,
+    detail: Detail,
+) -> Body {
     let json = problem_json(reason, &detail, &exchange.request_id);
     response.clear();
     response.set_status(reason.status());
@@ -61,6 +66,12 @@ pub(crate) fn put(head: &mut Head, name: &Name, value: &[u8]) {
     debug_assert!(stored.is_ok(), "a value of the gateway's own is valid");
 }
 
+/// As `put`, for a known field on the request path.
+pub(crate) fn put_known(head: &mut Head, known: Known, value: &[u8]) {
+    let stored = head.put(known, value);
+    debug_assert!(stored.is_ok(), "a value of the gateway's own is valid");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,7 +79,8 @@ mod tests {
 
     #[test]
     fn says_the_reason_and_hides_what_is_for_the_operator() {
-        let detail = Detail { operator: Detail::operator("10.0.0.1 refused").operator, ..Detail::client("a \"b\"") };
+        let detail =
+            Detail { operator: Detail::operator("10.0.0.1 refused").operator, ..Detail::client("a \"b\"") };
         let json = String::from_utf8(problem_json(core::CONNECT_FAILED, &detail, "r1")).unwrap();
         assert_eq!(
             json,

@@ -23,30 +23,44 @@ pub trait Source {
 /// Where bytes go to.
 pub trait Sink {
     /// Writes what is pending, then the buffer; `last`: the body ends with it, without trailers.
-    fn poll_send(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer, last: bool) -> Poll<Result<(), Fault>>;
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut BodyBuffer,
+        last: bool,
+    ) -> Poll<Result<(), Fault>>;
     fn end(&mut self, trailers: Option<&Head>);
 }
 
-macro_rules! through { ($type:ty) => {
-    impl Source for $type {
-        fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer) -> Poll<Result<Fill, Fault>> {
-            self.poll_fill(cx, buffer)
+macro_rules! through {
+    ($type:ty) => {
+        impl Source for $type {
+            fn poll_fill(
+                &mut self,
+                cx: &mut Context<'_>,
+                buffer: &mut BodyBuffer,
+            ) -> Poll<Result<Fill, Fault>> {
+                self.poll_fill(cx, buffer)
+            }
+            fn take_trailers(&mut self) -> Option<Head> {
+                self.take_trailers()
+            }
         }
-        fn take_trailers(&mut self) -> Option<Head> {
-            self.take_trailers()
+        impl Sink for $type {
+            fn poll_send(
+                &mut self,
+                cx: &mut Context<'_>,
+                buffer: &mut BodyBuffer,
+                last: bool,
+            ) -> Poll<Result<(), Fault>> {
+                self.poll_send(cx, buffer, last)
+            }
+            fn end(&mut self, trailers: Option<&Head>) {
+                self.end(trailers);
+            }
         }
-    }
-    impl Sink for $type {
-        fn poll_send(
-            &mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer, last: bool,
-        ) -> Poll<Result<(), Fault>> {
-            self.poll_send(cx, buffer, last)
-        }
-        fn end(&mut self, trailers: Option<&Head>) {
-            self.end(trailers);
-        }
-    }
-} }
+    };
+}
 through!(Inbound);
 through!(Outbound);
 
@@ -166,8 +180,12 @@ impl Pump {
     /// Prepares to send the same body once more. `Err`: bytes are gone that cannot be had again.
     pub fn rewind(&mut self) -> Result<(), ()> {
         match (self.fills, self.steps.is_empty()) {
-            (0, _) => {
+            // Nothing was read, or there was nothing to read: the source says the same again.
+            (0, _) | (1, true) if self.carried == 0 => {
                 self.state = State::Fill;
+                self.fills = 0;
+                self.buffer.advance(usize::MAX);
+                self.buffer.reset();
                 Ok(())
             }
             (1, true) if self.buffer.can_rewind() => {
@@ -183,7 +201,12 @@ impl Pump {
     }
 
     /// Moves bytes until the end, or until one side makes it wait.
-    pub fn poll(&mut self, cx: &mut Context<'_>, source: &mut impl Source, sink: &mut impl Sink) -> Poll<Result<(), Broken>> {
+    pub fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut impl Source,
+        sink: &mut impl Sink,
+    ) -> Poll<Result<(), Broken>> {
         let begun = self.carried;
         loop {
             match &mut self.state {
@@ -196,7 +219,9 @@ impl Pump {
                             return Poll::Ready(Err(Broken::Refused(core::BODY_TOO_LARGE.into())));
                         }
                         match trailers {
-                            Some(trailers) if self.buffer.is_empty() => self.state = State::Trailers(trailers),
+                            Some(trailers) if self.buffer.is_empty() => {
+                                self.state = State::Trailers(trailers)
+                            }
                             Some(trailers) => {
                                 ready!(self.send_before(cx, sink, trailers))?;
                             }
@@ -240,7 +265,12 @@ impl Pump {
         }
     }
 
-    fn send_before(&mut self, cx: &mut Context<'_>, sink: &mut impl Sink, trailers: Head) -> Poll<Result<(), Broken>> {
+    fn send_before(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut impl Sink,
+        trailers: Head,
+    ) -> Poll<Result<(), Broken>> {
         let sent = sink.poll_send(cx, &mut self.buffer, false);
         self.state = State::Trailers(trailers);
         self.waits_for = Some(WaitsFor::Sink);
@@ -327,7 +357,8 @@ impl Edit {
             let stopped = step.step(&mut input, &mut Output::new(output, STEP_OUTPUT));
             let consumed = input.consumed();
             source.drain(..consumed);
-            self.dirty[at] = (self.dirty[at] || consumed > 0) && !(flush && matches!(stopped, Step::NeedInput));
+            self.dirty[at] =
+                (self.dirty[at] || consumed > 0) && !(flush && matches!(stopped, Step::NeedInput));
             progress |= consumed > 0 || output.len() > before;
             match stopped {
                 Step::NeedInput | Step::OutputFull => {}

@@ -2,18 +2,16 @@
 
 use std::sync::Arc;
 
-use narthex_contract::{Detail, Hooks, Reply, TraceContext, core};
+use narthex_contract::{Detail, Hooks, Reply, TraceContext, core, write_hex};
 use narthex_net::Inbound;
-use narthex_router::{Facts, Found, NoTrace, PathError, normalise};
+use narthex_router::{Facts, Found, NoTrace, PathError, normalise_text};
 use narthex_wire::{Head, Known, Method, Name, RequestHead};
 
 use crate::exchange::{Interrupt, Line, Run};
 use crate::forwarded;
-use crate::problem::put;
+use crate::problem::put_known;
 use crate::snapshot::Gateway;
 
-const REQUEST_ID: Name = Name::known(Known::XRequestId);
-const TRACEPARENT: Name = Name::known(Known::Traceparent);
 const ALLOW: Name = Name::known(Known::Allow);
 /// Longest correlation id that is taken over from a client.
 const REQUEST_ID_BYTES: usize = 128;
@@ -70,8 +68,8 @@ pub fn stamp(run: &mut Run) {
     let exchange = &mut run.exchange;
     let trace = exchange.trace.to_header();
     let head = &mut exchange.request.head;
-    put(head, &REQUEST_ID, exchange.request_id.as_bytes());
-    put(head, &TRACEPARENT, &trace);
+    put_known(head, Known::XRequestId, exchange.request_id.as_bytes());
+    put_known(head, Known::Traceparent, &trace);
 }
 
 /// Finds the gateway and the route. `Some`: an answer already.
@@ -79,7 +77,8 @@ pub async fn route(run: &mut Run, line: &mut Line<'_>) -> Result<Option<Reply>, 
     if let Some(reply) = refuse_forms(&run.exchange.request) {
         return Ok(Some(reply));
     }
-    let Some(gateway) = line.plan.hosts.find(&run.exchange.host).and_then(|at| line.plan.gateways.get(at)) else {
+    let Some(gateway) = line.plan.hosts.find(&run.exchange.host).and_then(|at| line.plan.gateways.get(at))
+    else {
         return Ok(Some(core::UNKNOWN_HOST.into()));
     };
     let gateway = Arc::clone(gateway);
@@ -96,7 +95,8 @@ pub async fn route(run: &mut Run, line: &mut Line<'_>) -> Result<Option<Reply>, 
         }
     }
     if let Err(error) = normalised {
-        let detail = Detail { operator: Detail::operator(error.to_string()).operator, ..Detail::client(error.code()) };
+        let detail =
+            Detail { operator: Detail::operator(error.to_string()).operator, ..Detail::client(error.code()) };
         return Ok(Some(Reply::problem_with(core::BAD_PATH, detail)));
     }
     if forwarded::goes_in_circles(&run.exchange.request.head) {
@@ -121,18 +121,13 @@ fn normal_path(run: &mut Run, gateway: &Gateway) -> Result<(), PathError> {
     }
     let mut buffer = std::mem::take(&mut exchange.path);
     let raw = exchange.request.path();
-    let normal = normalise(raw.as_bytes(), gateway.paths, &mut buffer)?;
-    let is_borrowed = std::ptr::eq(normal.as_ptr(), raw.as_ptr());
-    if is_borrowed {
-        buffer.clear();
-        buffer.push_str(raw);
-        exchange.path = buffer;
-        return Ok(());
-    }
+    let is_normal = normalise_text(raw, gateway.paths, &mut buffer)?;
     exchange.path = buffer;
-    // What is authorised is what is sent.
-    let stored = exchange.request.set_path(&exchange.path);
-    debug_assert!(stored.is_ok(), "a normalised path is a valid one");
+    if !is_normal {
+        // What is authorised is what is sent.
+        let stored = exchange.request.set_path(&exchange.path);
+        debug_assert!(stored.is_ok(), "a normalised path is a valid one");
+    }
     Ok(())
 }
 
@@ -201,13 +196,9 @@ fn is_acceptable(id: &[u8]) -> bool {
 }
 
 fn push_hex(out: &mut String, words: [u64; 2]) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
     let mut text = [0u8; 32];
-    for (word, part) in words.into_iter().zip(text.chunks_exact_mut(16)) {
-        for (at, digit) in part.iter_mut().enumerate() {
-            *digit = HEX[(word >> (60 - 4 * at) & 15) as usize];
-        }
-    }
+    write_hex(&words[0].to_be_bytes(), &mut text[..16]);
+    write_hex(&words[1].to_be_bytes(), &mut text[16..]);
     out.push_str(std::str::from_utf8(&text).expect("hexadecimal digits are ASCII"));
 }
 

@@ -14,7 +14,11 @@ use crate::routing::leaves_much_unread;
 use crate::snapshot::DeadlineScope;
 
 /// The request's whole body, at most `bound` bytes. The gateway answers `100-continue` itself, because it buffers.
-pub async fn read_whole(run: &mut Run, line: &mut Line<'_>, bound: usize) -> Result<Result<Vec<u8>, Reply>, Interrupt> {
+pub async fn read_whole(
+    run: &mut Run,
+    line: &mut Line<'_>,
+    bound: usize,
+) -> Result<Result<Vec<u8>, Reply>, Interrupt> {
     let mut body = Vec::new();
     let mut buffer = BodyBuffer::default();
     if run.exchange.request.expect_continue {
@@ -37,7 +41,9 @@ pub async fn read_whole(run: &mut Run, line: &mut Line<'_>, bound: usize) -> Res
             Err(fault) => return client_fault(fault).map(Err),
         };
         if body.len() + buffer.data().len() > bound {
-            let detail = Detail::operator(format!("a policy must see the body whole, which is bounded by {bound} bytes"));
+            let detail = Detail::operator(format!(
+                "a policy must see the body whole, which is bounded by {bound} bytes"
+            ));
             return Ok(Err(Reply::problem_with(core::BODY_TOO_LARGE, detail)));
         }
         body.extend_from_slice(buffer.data());
@@ -54,7 +60,10 @@ pub async fn read_whole(run: &mut Run, line: &mut Line<'_>, bound: usize) -> Res
 pub fn client_fault(fault: Fault) -> Result<Reply, Interrupt> {
     match fault {
         Fault::Malformed(error) => {
-            let detail = Detail { operator: Detail::operator(error.to_string()).operator, ..Detail::client(error.code()) };
+            let detail = Detail {
+                operator: Detail::operator(error.to_string()).operator,
+                ..Detail::client(error.code())
+            };
             Ok(Reply::problem_with(core::BAD_REQUEST, detail))
         }
         _ => Err(Interrupt::ClientGone),
@@ -77,7 +86,8 @@ pub fn poll_upload(
 
 /// Step 6. The response's body goes to the client; what is left of the request's goes on to the service.
 pub async fn stream(run: &mut Run, line: &mut Line<'_>, answer: Answer) -> Result<(), Interrupt> {
-    let close = line.close || leaves_much_unread(line.client, &run.exchange.request, line.plan.bounds.drain_bytes);
+    let close =
+        line.close || leaves_much_unread(line.client, &run.exchange.request, line.plan.bounds.drain_bytes);
     let (mut call, body) = match answer {
         Answer::Own(body) => (None, body),
         Answer::Service(call) => (Some(call), Body::Empty),
@@ -91,7 +101,8 @@ pub async fn stream(run: &mut Run, line: &mut Line<'_>, answer: Answer) -> Resul
         run.route.as_ref().map_or(times.idle, |route| route.service_times.over(times).idle)
     });
     let whole = run.route.as_ref().filter(|route| route.times.scope == DeadlineScope::Whole);
-    let limit = whole.map_or(u64::MAX, |route| run.exchange.began.monotonic + route.times.deadline.as_nanos() as u64);
+    let limit =
+        whole.map_or(u64::MAX, |route| run.exchange.began.monotonic + route.times.deadline.as_nanos() as u64);
     let mut moved = 0;
     let mut due = line.due(idle).min(limit);
     let (upload, download, whole_body) = (&mut run.upload, &mut run.download, &mut run.whole_body);

@@ -34,11 +34,21 @@ const STALL: Duration = Duration::from_millis(100);
 pub enum Command {
     /// Answer by this configuration from now on.
     Adopt(Arc<Snapshot>, oneshot::Sender<()>),
-    Listen { listener: usize, socket: std::net::TcpListener },
+    Listen {
+        listener: usize,
+        socket: std::net::TcpListener,
+    },
     /// Accept what the kernel has queued, then close the listener.
-    Unlisten { listener: usize, done: oneshot::Sender<()> },
+    Unlisten {
+        listener: usize,
+        done: oneshot::Sender<()>,
+    },
     /// A connection that another worker accepted.
-    Connection { stream: std::net::TcpStream, peer: std::net::SocketAddr, listener: usize },
+    Connection {
+        stream: std::net::TcpStream,
+        peer: std::net::SocketAddr,
+        listener: usize,
+    },
     Enter(Phase),
     /// Ready when no connection is left.
     Emptied(oneshot::Sender<()>),
@@ -220,7 +230,9 @@ impl Worker {
                 self.metrics().handed_over.add(1);
                 return Ok(());
             }
-            Err(mpsc::error::TrySendError::Full(command) | mpsc::error::TrySendError::Closed(command)) => command,
+            Err(mpsc::error::TrySendError::Full(command) | mpsc::error::TrySendError::Closed(command)) => {
+                command
+            }
         };
         match full {
             Command::Connection { stream, .. } => Err(stream),
@@ -459,7 +471,28 @@ impl Seed {
         let tasks = tokio::task::LocalSet::new();
         let beats = Arc::clone(&self.beats);
         let worker = Rc::new(self.into_worker());
-        tasks.block_on(&runtime, obey(worker, commands, beats));
+        tasks.block_on(&runtime, async move {
+            let ended = Rc::new(Cell::new(None));
+            let is_over = Rc::clone(&ended);
+            tokio::task::spawn_local(async move {
+                obey(worker, commands, beats).await;
+                if let Some(waker) = is_over.replace(None) {
+                    Waker::wake(waker);
+                }
+            });
+            // This future is polled at each turn of the worker: it must cost next to nothing.
+            let mut has_begun = false;
+            std::future::poll_fn(|cx| {
+                let is_over = has_begun && ended.replace(None).is_none();
+                has_begun = true;
+                if is_over {
+                    return std::task::Poll::Ready(());
+                }
+                ended.set(Some(cx.waker().clone()));
+                std::task::Poll::Pending
+            })
+            .await;
+        });
     }
 
     fn into_worker(self) -> Worker {

@@ -23,7 +23,9 @@ pub use evaluate::{Facts, PredicateRef};
 pub use explain::{Explain, Explanation, NoTrace, Trace, TryOutcome};
 pub use host::{HostProblem, HostTable};
 pub use matching::{Match, MatchError, RouteSpec, ValueTest};
-pub use normalise::{EncodedSlashes, MAX_PATH, PathError, PathRules, decode_percent, normalise};
+pub use normalise::{
+    EncodedSlashes, MAX_PATH, PathError, PathRules, decode_percent, normalise, normalise_text,
+};
 pub use problem::Problem;
 pub use rewrite::Rewrite;
 pub use router::{Captures, Found, Router};

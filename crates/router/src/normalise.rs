@@ -114,6 +114,16 @@ pub fn normalise<'a>(raw: &'a [u8], rules: PathRules, buffer: &'a mut String) ->
     Ok(buffer)
 }
 
+/// As [`normalise`], for text: the normal path is in `buffer`; `true` where it is `raw` itself.
+pub fn normalise_text(raw: &str, rules: PathRules, buffer: &mut String) -> Result<bool, PathError> {
+    if raw.starts_with('/') && raw.len() <= MAX_PATH && is_plain(raw.as_bytes()) {
+        buffer.clear();
+        buffer.push_str(raw);
+        return Ok(true);
+    }
+    normalise(raw.as_bytes(), rules, buffer).map(|_| false)
+}
+
 /// True when nothing in `raw` needs a second look.
 fn is_plain(raw: &[u8]) -> bool {
     let mut after_slash = true;

@@ -156,9 +156,11 @@ impl Metrics {
 
     /// Counts a refusal. Not on the path of a request that succeeds.
     pub fn refused(&self, worker: usize, reason: &'static str) {
-        let cells = Arc::clone(lock(&self.reasons).entry(reason).or_insert_with(|| {
-            Arc::new((0..self.workers.len()).map(|_| Counter::default()).collect())
-        }));
+        let cells = Arc::clone(
+            lock(&self.reasons)
+                .entry(reason)
+                .or_insert_with(|| Arc::new((0..self.workers.len()).map(|_| Counter::default()).collect())),
+        );
         if let Some(cell) = cells.get(worker) {
             cell.add(1);
         }

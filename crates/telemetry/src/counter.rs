@@ -32,8 +32,10 @@ impl Counter {
 }
 
 /// Upper bounds of every duration histogram, in microseconds.
-pub const SHARED_BUCKETS: [u64; 14] =
-    [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 5_000_000, 15_000_000];
+pub const SHARED_BUCKETS: [u64; 14] = [
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 5_000_000,
+    15_000_000,
+];
 
 /// A histogram of durations with one writer.
 #[derive(Debug, Default)]

@@ -35,7 +35,8 @@ fn write_routes(metrics: &Metrics, out: &mut String) -> fmt::Result {
     head(out, "narthex_requests_total", "counter", "Requests by route and class of status.")?;
     for route in &routes {
         for (class, name) in CLASSES.iter().enumerate() {
-            let count: u64 = route.cells.iter().filter_map(|cell| cell.get()).map(|c| c.classes[class].read()).sum();
+            let count: u64 =
+                route.cells.iter().filter_map(|cell| cell.get()).map(|c| c.classes[class].read()).sum();
             if count > 0 {
                 let (gateway, route) = (&route.gateway, &route.route);
                 writeln!(
@@ -65,7 +66,9 @@ fn write_services(metrics: &Metrics, out: &mut String) -> fmt::Result {
     type Pick = fn(&crate::catalogue::ServiceCells) -> &Counter;
     let counters: [(&str, &str, Pick); 3] = [
         ("narthex_service_requests_total", "Requests sent to a service.", |cells| &cells.requests),
-        ("narthex_service_failures_total", "Requests that a service gave no answer to.", |cells| &cells.failures),
+        ("narthex_service_failures_total", "Requests that a service gave no answer to.", |cells| {
+            &cells.failures
+        }),
         ("narthex_service_connects_total", "Connections opened to a service.", |cells| &cells.connects),
     ];
     for (name, help, pick) in counters {
@@ -114,15 +117,21 @@ fn write_workers(metrics: &Metrics, out: &mut String) -> fmt::Result {
     type Pick = fn(&WorkerMetrics) -> &Counter;
     let all: [(&str, &str, &str, Pick); 7] = [
         ("narthex_connections_accepted_total", "counter", "Connections accepted.", |w| &w.accepted),
-        ("narthex_connections_handed_over_total", "counter", "Connections given to a less loaded worker.", |w| {
-            &w.handed_over
-        }),
+        (
+            "narthex_connections_handed_over_total",
+            "counter",
+            "Connections given to a less loaded worker.",
+            |w| &w.handed_over,
+        ),
         ("narthex_connections", "gauge", "Connections of clients that are open.", |w| &w.connections),
         ("narthex_exchanges", "gauge", "Requests that are being answered.", |w| &w.exchanges),
         ("narthex_panics_total", "counter", "Requests that ended in a defect of the gateway.", |w| &w.panics),
-        ("narthex_worker_stalls_total", "counter", "Times that a worker did not return within 100 ms.", |w| {
-            &w.stalls
-        }),
+        (
+            "narthex_worker_stalls_total",
+            "counter",
+            "Times that a worker did not return within 100 ms.",
+            |w| &w.stalls,
+        ),
         ("narthex_unrouted_total", "counter", "Requests refused before a route was known.", |w| &w.unrouted),
     ];
     for (name, kind, help, pick) in all {
@@ -140,15 +149,30 @@ fn write_process(process: &ProcessState, out: &mut String) -> fmt::Result {
         ("process_open_fds", "gauge", "Open descriptors.", process.open_descriptors as f64),
         ("process_cpu_seconds_total", "counter", "Processor time, user and system.", process.cpu_seconds),
         ("process_threads", "gauge", "Threads.", process.threads as f64),
-        ("narthex_config_version", "gauge", "The number of the live configuration.", process.config_version as f64),
+        (
+            "narthex_config_version",
+            "gauge",
+            "The number of the live configuration.",
+            process.config_version as f64,
+        ),
         (
             "narthex_config_applied_timestamp_seconds",
             "gauge",
             "When the live configuration went live.",
             process.config_applied_unix as f64,
         ),
-        ("narthex_config_refused_total", "counter", "Configurations that were refused.", process.config_refused as f64),
-        ("narthex_access_log_dropped_total", "counter", "Log lines dropped: the ring was full.", process.log_dropped as f64),
+        (
+            "narthex_config_refused_total",
+            "counter",
+            "Configurations that were refused.",
+            process.config_refused as f64,
+        ),
+        (
+            "narthex_access_log_dropped_total",
+            "counter",
+            "Log lines dropped: the ring was full.",
+            process.log_dropped as f64,
+        ),
     ];
     for (name, kind, help, value) in all {
         head(out, name, kind, help)?;

@@ -283,6 +283,7 @@ fn a_case_holds_or_says_where_it_does_not() {
         ("## response\n200\n\n!~c\n", "x.case:25: ~c must not match"),
         ("## response\n200\ntrailer T: 1\n", "x.case:24: expected T: 1"),
         ("## response cut\n200\n", "got a whole one"),
+        ("## response cut\n", "got a whole one"),
         ("## response\n200\n## service sees\nnothing\n", "x.case:24: the service must see nothing"),
         ("## nonsense\n", "no such section: nonsense"),
     ] {

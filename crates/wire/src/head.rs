@@ -221,6 +221,36 @@ impl Head {
         self.append(name, value)
     }
 
+    /// As [`Head::set`] for a known field, for the gateway's own values on the request path: one look at a bit
+    /// where the field was never there, and no look-up of the name.
+    ///
+    /// # Errors
+    /// As [`Head::set`].
+    pub fn put(&mut self, known: Known, value: &[u8]) -> Result<(), InvalidValue> {
+        if self.has_seen(known) {
+            self.remove_where(|e, _| e.known == known as u8);
+        }
+        if known.is_reserved() {
+            return Err(InvalidValue::Reserved);
+        }
+        if scan::control(value, 0) < value.len() {
+            return Err(InvalidValue::Control);
+        }
+        let prefix = known.line_prefix();
+        if !self.has_room(prefix.len() + value.len() + 2) {
+            return Err(InvalidValue::TooLong);
+        }
+        self.arena.reserve(prefix.len() + value.len() + 2);
+        let start = self.arena.len();
+        self.arena.extend_from_slice(prefix);
+        let at = self.arena.len();
+        self.arena.extend_from_slice(value);
+        let end = self.arena.len();
+        self.arena.extend_from_slice(b"\r\n");
+        self.enter(Entry::new(Span::new(start, at - 2), Span::new(at, end), known as u8, true));
+        Ok(())
+    }
+
     /// Removes all fields of the name; says whether there were any.
     pub fn remove(&mut self, name: &Name) -> bool {
         match name.as_known() {

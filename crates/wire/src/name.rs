@@ -23,6 +23,11 @@ macro_rules! known {
             pub const fn as_str(self) -> &'static str {
                 match self { $(Known::$variant => $text,)* }
             }
+
+            /// The beginning of a field line: the canonical spelling and `: `.
+            pub(crate) const fn line_prefix(self) -> &'static [u8] {
+                match self { $(Known::$variant => concat!($text, ": ").as_bytes(),)* }
+            }
         }
     };
 }

@@ -110,6 +110,10 @@ impl Process {
 
     /// Asks it to end and waits; after ten seconds it is killed.
     pub fn end(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
+        // Where there is no `kill`, the wait below ends with our own.
         let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
         let end = Instant::now() + Duration::from_secs(10);
         while Instant::now() < end {

@@ -104,7 +104,9 @@ fn refuse_removal(work: &mut Work<'_>, gateway: &GatewayPolicies, name: &str, sp
         );
         let help = "list it on those routes that need it, instead of on the gateway";
         work.problems.push(
-            Diagnostic::error("before_routing", span, message).with_label(before.span, "listed here").with_help(help),
+            Diagnostic::error("before_routing", span, message)
+                .with_label(before.span, "listed here")
+                .with_help(help),
         );
         return;
     }
@@ -118,7 +120,12 @@ fn refuse_removal(work: &mut Work<'_>, gateway: &GatewayPolicies, name: &str, sp
         None if how == "removed" => {
             let known = gateway.inherited.iter().map(|placed| &*placed.link.name);
             let help = suggestion(name, known);
-            work.error("undefined_policy", span, format!("the gateway has no policy `{name}` to remove"), help);
+            work.error(
+                "undefined_policy",
+                span,
+                format!("the gateway has no policy `{name}` to remove"),
+                help,
+            );
         }
         None => {}
     }
@@ -152,7 +159,9 @@ fn compile_list(
             PolicyRef::Inline(def) => (entry.name().into(), &**def),
         };
         if placed.iter().any(|known| known.link.name == name) {
-            let help = format!("remove one, or give one of them a name of its own: `name: {name}_2` in its settings");
+            let help = format!(
+                "remove one, or give one of them a name of its own: `name: {name}_2` in its settings"
+            );
             work.error("duplicate_policy", entry.span, format!("`{name}` stands twice in this list"), help);
             continue;
         }
@@ -188,7 +197,12 @@ fn registered(work: &mut Work<'_>, kind: &Spanned<String>) -> Option<&'static dy
     let found = narthex_policies::POLICIES.iter().copied().find(|known| known.name() == kind.as_str());
     if found.is_none() {
         let help = suggestion(kind.as_str(), narthex_policies::POLICIES.iter().map(|known| known.name()));
-        work.error("unknown_policy", kind.span, format!("there is no kind of policy `{}`", kind.as_str()), help);
+        work.error(
+            "unknown_policy",
+            kind.span,
+            format!("there is no kind of policy `{}`", kind.as_str()),
+            help,
+        );
     }
     found
 }

@@ -21,7 +21,11 @@ pub(super) fn compile(work: &mut Work<'_>, map: &config::MatchMap) -> Option<Mat
         None => Vec::new(),
     };
     Some(Match {
-        methods: map.method.iter().flat_map(|methods| methods.0.iter().map(|method| method.0.clone())).collect(),
+        methods: map
+            .method
+            .iter()
+            .flat_map(|methods| methods.0.iter().map(|method| method.0.clone()))
+            .collect(),
         path,
         hosts: map.host.0.iter().map(|host| host.to_string()).collect(),
         headers: tests(&map.headers),
@@ -66,8 +70,10 @@ fn within(span: Span, offset: usize, length: usize) -> Span {
 
 /// The router says "cause: fix" in one sentence; diagnostics show them apart.
 pub(super) fn cause_and_fix(message: &str) -> (String, Option<String>) {
-    match message.rsplit_once(": ") {
-        Some((cause, fix)) => (cause.to_owned(), Some(fix.to_owned())),
+    // A colon inside backticks belongs to what is quoted.
+    let is_outside = |at: &usize| message[..*at].matches('`').count() % 2 == 0;
+    match message.rmatch_indices(": ").map(|(at, _)| at).find(is_outside) {
+        Some(at) => (message[..at].to_owned(), Some(message[at + 2..].to_owned())),
         None => (message.to_owned(), None),
     }
 }

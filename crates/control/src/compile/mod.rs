@@ -65,7 +65,12 @@ impl Compiled {
 }
 
 /// Compiles; pushes every problem. `None` exactly when one of them is an error.
-pub fn compile(file: &File, keep: &mut Keep, metrics: &Metrics, problems: &mut Vec<Diagnostic>) -> Option<Compiled> {
+pub fn compile(
+    file: &File,
+    keep: &mut Keep,
+    metrics: &Metrics,
+    problems: &mut Vec<Diagnostic>,
+) -> Option<Compiled> {
     let before = problems.iter().filter(|problem| problem.is_error()).count();
     let mut work = Work { file, metrics, problems, service_names: Vec::new() };
     work.refuse_what_is_not_there();
@@ -90,13 +95,20 @@ pub(crate) struct Work<'w> {
 }
 
 impl Work<'_> {
-    pub fn error(&mut self, code: &'static str, span: narthex_document::Span, message: impl Into<String>, help: impl Into<String>) {
+    pub fn error(
+        &mut self,
+        code: &'static str,
+        span: narthex_document::Span,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
         self.problems.push(Diagnostic::error(code, span, message).with_help(help));
     }
 
     /// A promise that this version cannot keep is refused, never ignored.
     fn refuse_what_is_not_there(&mut self) {
-        let later = "remove it: this version cannot do it, and never runs a configuration with a promise missing";
+        let later =
+            "remove it: this version cannot do it, and never runs a configuration with a promise missing";
         let file = self.file;
         for (_, listener) in file.listeners.iter() {
             if let Some(certificate) = listener.certificates.first() {
@@ -112,24 +124,40 @@ impl Work<'_> {
                 self.error("not_available", proto.span, "gRPC transcoding is not available", later);
             }
             if service.health.is_some() {
-                self.error("not_available", name.span, "active health checks (`health`) are not available", later);
+                self.error(
+                    "not_available",
+                    name.span,
+                    "active health checks (`health`) are not available",
+                    later,
+                );
             }
         }
         if let Some(admin) = &file.admin {
             let is_loopback = admin.address.ip.is_some_and(|ip| ip.is_loopback());
             if !is_loopback && admin.token.is_none() {
                 let help = "give it a `token: { env: NARTHEX_ADMIN_TOKEN }`, or a loopback address";
-                self.error("admin_exposed", admin.address.span, "anybody who reaches this address could change the configuration", help);
+                self.error(
+                    "admin_exposed",
+                    admin.address.span,
+                    "anybody who reaches this address could change the configuration",
+                    help,
+                );
             }
         }
         if let Some((name, _)) = file.tiers.iter().next() {
             self.error("not_available", name.span, "tiers are not available", later);
         }
         if let Some(log) = &file.access_log {
-            let is_default = log.format == narthex_config::LogFormat::Json && log.fields.is_none() && log.sample.is_none();
+            let is_default =
+                log.format == narthex_config::LogFormat::Json && log.fields.is_none() && log.sample.is_none();
             if !is_default {
                 let help = "keep `to` alone: one JSON line per request with the standard fields";
-                self.error("not_available", log.to.span, "`format`, `fields` and `sample` are not available", help);
+                self.error(
+                    "not_available",
+                    log.to.span,
+                    "`format`, `fields` and `sample` are not available",
+                    help,
+                );
             }
         }
     }

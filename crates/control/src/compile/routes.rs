@@ -61,7 +61,9 @@ fn compile_gateway(
         name: Arc::clone(name.shared()),
         router,
         routes,
-        paths: PathRules { encoded_slashes: if keeps { EncodedSlashes::Keep } else { EncodedSlashes::Refuse } },
+        paths: PathRules {
+            encoded_slashes: if keeps { EncodedSlashes::Keep } else { EncodedSlashes::Refuse },
+        },
         before: chains::chain(&policies.before, 0),
         slots: policies.slots as usize,
         label: Arc::new(label),
@@ -121,7 +123,8 @@ fn compile_route(
     let fallback = fallback(work, route, place, &mut slots, authenticated);
     let text = route.matches.map.path.as_ref().map_or("", |path| path.as_str());
     let bound = |listener: &Spanned<Name>| work.file.listeners.get(listener);
-    let buffered = work.file.gateways.get(gateway).into_iter().flat_map(|of| of.listeners.iter().filter_map(bound));
+    let buffered =
+        work.file.gateways.get(gateway).into_iter().flat_map(|of| of.listeners.iter().filter_map(bound));
     let buffered = buffered.map(|listener| listener.bounds.buffered_body_bytes.0 as usize).min();
     let label = RouteLabel {
         gateway: Arc::clone(gateway.shared()),
@@ -203,7 +206,8 @@ fn destination(
             return None;
         }
     };
-    let registered = narthex_destinations::DESTINATIONS.iter().find(|entry| entry.name() == chosen.kind.as_str())?;
+    let registered =
+        narthex_destinations::DESTINATIONS.iter().find(|entry| entry.name() == chosen.kind.as_str())?;
     let mut host = Host { work, slots };
     let mut cx = CompileCx::new(&mut host, place, registered.name(), kind.0.span, authenticated);
     registered.compile(&kind.0, &mut cx).map(To::Kind)
@@ -245,7 +249,12 @@ fn fallback_step(
         "service" => {
             let name = chosen.text();
             let Some(name) = name else {
-                work.error("wrong_type", chosen.settings.span, "a service's name is wanted here", "write `service: name`");
+                work.error(
+                    "wrong_type",
+                    chosen.settings.span,
+                    "a service's name is wanted here",
+                    "write `service: name`",
+                );
                 return None;
             };
             work.service_id(*name).map(FallbackStep::Service)
@@ -265,9 +274,10 @@ fn fallback_step(
 
 fn edit(work: &mut Work<'_>, route: &config::Route, pattern: Option<&PathPattern>) -> Option<PathEdit> {
     if let (Some(strip), Some(rewrite)) = (&route.strip, &route.rewrite) {
-        let problem = Diagnostic::error("conflict", rewrite.span, "`strip` and `rewrite` cannot both be given")
-            .with_label(strip.span, "the other one")
-            .with_help("keep one: `rewrite` can do what `strip` does");
+        let problem =
+            Diagnostic::error("conflict", rewrite.span, "`strip` and `rewrite` cannot both be given")
+                .with_label(strip.span, "the other one")
+                .with_help("keep one: `rewrite` can do what `strip` does");
         work.problems.push(problem);
         return None;
     }
@@ -282,7 +292,8 @@ fn edit(work: &mut Work<'_>, route: &config::Route, pattern: Option<&PathPattern
         let fits = written.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         if !fits && !written.starts_with('~') {
             let help = "write a prefix of the path in `match`, or `rewrite` the path";
-            let message = format!("`strip: {}` never applies: the route's path does not begin with it", strip.as_str());
+            let message =
+                format!("`strip: {}` never applies: the route's path does not begin with it", strip.as_str());
             work.error("useless_strip", strip.span, message, help);
             return None;
         }
@@ -316,7 +327,8 @@ fn plan(
     let methods = map.method.iter().flat_map(|methods| methods.0.iter().map(|method| method.0.as_str()));
     let methods: Vec<_> = methods.collect();
     let path = map.path.as_ref().map_or("*", |path| path.as_str());
-    let mut matches = if methods.is_empty() { path.to_owned() } else { format!("{} {path}", methods.join(",")) };
+    let mut matches =
+        if methods.is_empty() { path.to_owned() } else { format!("{} {path}", methods.join(",")) };
     let more = map.headers.len() + map.query.len() + map.client.0.len() + map.any.len() + map.all.len();
     if more > 0 || map.not.is_some() {
         matches.push_str(" (+ predicates)");

@@ -50,10 +50,12 @@ fn settings(work: &mut Work<'_>, service: &config::Service) -> Option<Settings> 
     let mut protocol = None;
     for address in service.addresses() {
         let of_scheme = match address.address.scheme {
-            config::Scheme::Http => service.protocol.as_ref().map_or(Protocol::Http1, |wanted| match **wanted {
-                config::Protocol::Http1 => Protocol::Http1,
-                config::Protocol::H2c => Protocol::H2c,
-            }),
+            config::Scheme::Http => {
+                service.protocol.as_ref().map_or(Protocol::Http1, |wanted| match **wanted {
+                    config::Protocol::Http1 => Protocol::Http1,
+                    config::Protocol::H2c => Protocol::H2c,
+                })
+            }
             config::Scheme::H2c => Protocol::H2c,
             config::Scheme::Https | config::Scheme::H2 => {
                 let help = "write `http://` or `h2c://`: TLS to services is not available in this version";
@@ -63,7 +65,12 @@ fn settings(work: &mut Work<'_>, service: &config::Service) -> Option<Settings> 
         };
         if protocol.is_some_and(|known| known != of_scheme) {
             let help = "give all instances the same scheme";
-            work.error("mixed_protocols", address.span, "the instances of one service speak different protocols", help);
+            work.error(
+                "mixed_protocols",
+                address.span,
+                "the instances of one service speak different protocols",
+                help,
+            );
             return None;
         }
         protocol = Some(of_scheme);
@@ -94,7 +101,11 @@ fn settings(work: &mut Work<'_>, service: &config::Service) -> Option<Settings> 
             fields: bounds.header_fields as usize,
             ..Limits::default()
         },
-        h2: H2Limits { streams: bounds.streams, head_bytes: bounds.header_bytes.0 as u32, ..H2Limits::default() },
+        h2: H2Limits {
+            streams: bounds.streams,
+            head_bytes: bounds.header_bytes.0 as u32,
+            ..H2Limits::default()
+        },
         max_connections: service.max_connections.map_or(usize::MAX, |max| max.get() as usize),
         max_requests: service.max_requests.map_or(usize::MAX, |max| max.get() as usize),
         max_interim: bounds.interim_responses,

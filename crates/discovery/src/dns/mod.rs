@@ -69,7 +69,8 @@ impl Dns {
             Some(resolver) => resolver,
             None => build(&self.settings).map_err(|error| trouble(&error))?,
         };
-        let answer = tokio::time::timeout(self.settings.timeout, resolver.lookup_ip(self.name.as_str())).await;
+        let answer =
+            tokio::time::timeout(self.settings.timeout, resolver.lookup_ip(self.name.as_str())).await;
         let result = match answer {
             Err(_) => Err(trouble(&"the DNS server did not answer in time")),
             Ok(Err(error)) => Err(trouble(&error)),

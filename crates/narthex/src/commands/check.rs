@@ -34,7 +34,11 @@ impl Check {
             say(serde_json::to_string_pretty(&problems)?)?;
         }
         let Some(compiled) = &checked.compiled else {
-            let text = if self.json { "the configuration is refused".into() } else { checked.render(colour_errors()) };
+            let text = if self.json {
+                "the configuration is refused".into()
+            } else {
+                checked.render(colour_errors())
+            };
             return Err(Failure::Refused(text));
         };
         if self.json {
@@ -109,7 +113,14 @@ impl Routes {
         let rows = compiled.routes.iter().map(|route| {
             let hosts = if route.hosts.is_empty() { "*".to_owned() } else { route.hosts.join(",") };
             let policies = if route.policies.is_empty() { "-".to_owned() } else { route.policies.join(", ") };
-            [route.gateway.clone(), hosts, route.route.clone(), route.matches.clone(), route.to.clone(), policies]
+            [
+                route.gateway.clone(),
+                hosts,
+                route.route.clone(),
+                route.matches.clone(),
+                route.to.clone(),
+                policies,
+            ]
         });
         let rows: Vec<_> = std::iter::once(head).chain(rows).collect();
         say(table(&rows))

@@ -24,8 +24,10 @@ impl Demo {
             say(&text)?;
         }
         let config = ConfigInput::Text { text, name: "demo.yaml".into() };
-        let running = run::start(StartOptions { config, access_log: AccessOption::Off, ..StartOptions::default() })?;
-        let address = running.address("main").ok_or_else(|| Failure::Failed("the demo does not listen".into()))?;
+        let running =
+            run::start(StartOptions { config, access_log: AccessOption::Off, ..StartOptions::default() })?;
+        let address =
+            running.address("main").ok_or_else(|| Failure::Failed("the demo does not listen".into()))?;
         say(format_args!("\nThe gateway listens on http://{address}. In another terminal, try:\n"))?;
         for command in narthex_demo::commands(&format!("http://{address}")) {
             say(format_args!("  # {}\n  {}\n", command.what, command.command))?;

@@ -79,7 +79,8 @@ fn end_text(end: &End) -> String {
 /// Every reason there is: the core's and the registries'.
 pub fn all_reasons() -> Vec<Reason> {
     let policies = narthex_policies::POLICIES.iter().flat_map(|policy| policy.reasons().iter().copied());
-    let destinations = narthex_destinations::DESTINATIONS.iter().flat_map(|kind| kind.reasons().iter().copied());
+    let destinations =
+        narthex_destinations::DESTINATIONS.iter().flat_map(|kind| kind.reasons().iter().copied());
     CORE_REASONS.iter().copied().chain(policies).chain(destinations).collect()
 }
 

@@ -27,6 +27,8 @@ impl Init {
         }
         std::fs::write(&self.file, FIRST)?;
         let file = self.file.display();
-        say(format_args!("wrote {file}\n\nnext:\n  narthex check -c {file}\n  narthex test -c {file}\n  narthex run -c {file}"))
+        say(format_args!(
+            "wrote {file}\n\nnext:\n  narthex check -c {file}\n  narthex test -c {file}\n  narthex run -c {file}"
+        ))
     }
 }

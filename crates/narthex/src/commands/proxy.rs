@@ -24,7 +24,8 @@ impl Proxy {
         }
         start_log();
         let config = ConfigInput::Text { text, name: "proxy.yaml".into() };
-        let options = StartOptions { config, access_log: AccessOption::FromConfig, ..StartOptions::default() };
+        let options =
+            StartOptions { config, access_log: AccessOption::FromConfig, ..StartOptions::default() };
         run::until_signalled(run::start(options)?)
     }
 }

@@ -60,7 +60,9 @@ impl Run {
 pub fn start(options: StartOptions) -> Result<Running, Failure> {
     let (before, after) = narthex_net::system::raise_descriptor_limit();
     let running = Running::start(options).map_err(|error| match error {
-        StartError::Control(narthex_control::StartError::Refused(refused)) => Failure::Refused(refused.rendered),
+        StartError::Control(narthex_control::StartError::Refused(refused)) => {
+            Failure::Refused(refused.rendered)
+        }
         other => Failure::Failed(other.to_string()),
     })?;
     let status = running.status();

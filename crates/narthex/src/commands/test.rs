@@ -129,7 +129,8 @@ fn compare(case: &Case, simulation: &Simulation) -> Vec<String> {
     }
     if let Some(wanted) = &expect.body {
         let (wanted, got) = (bytes(wanted), &simulation.body);
-        let same = wanted == *got || serde_json::from_slice::<serde_json::Value>(got).is_ok_and(|got| got == expect_json(case));
+        let same = wanted == *got
+            || serde_json::from_slice::<serde_json::Value>(got).is_ok_and(|got| got == expect_json(case));
         if !same {
             let show = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             differ("body", show(&wanted), show(got));

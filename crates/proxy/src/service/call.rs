@@ -49,12 +49,16 @@ impl Failure {
     /// A head that did not come, or is no head.
     pub fn of_head(error: &HeadError) -> Self {
         match error {
-            HeadError::Idle | HeadError::Closed => Self::new(core::SERVICE_CLOSED, "the instance closed the connection"),
+            HeadError::Idle | HeadError::Closed => {
+                Self::new(core::SERVICE_CLOSED, "the instance closed the connection")
+            }
             HeadError::Io(error) => Self::new(core::SERVICE_CLOSED, error.to_string()),
             HeadError::Malformed(ParseError::HeadTooLarge | ParseError::TooManyFields) => {
                 Self::new(core::SERVICE_HEAD_TOO_LARGE, "the response's head is over the bound")
             }
-            HeadError::Malformed(error) => Self::new(core::SERVICE_PROTOCOL, format!("{}: {error}", error.code())),
+            HeadError::Malformed(error) => {
+                Self::new(core::SERVICE_PROTOCOL, format!("{}: {error}", error.code()))
+            }
             HeadError::H2(error) => {
                 let failure = Self::new(core::SERVICE_CLOSED, error.to_string());
                 if is_unprocessed(error) { failure.unprocessed() } else { failure }
@@ -143,8 +147,13 @@ impl Calling {
                 let connected = connect_h2(stream, &self.service.settings.h2).await;
                 let (client, drive) = connected.map_err(|error| failed(&error))?;
                 tokio::task::spawn_local(drive);
-                let stream =
-                    worker.pools().add_shared(&self.service, &self.instance, client.clone(), place, worker.now());
+                let stream = worker.pools().add_shared(
+                    &self.service,
+                    &self.instance,
+                    client.clone(),
+                    place,
+                    worker.now(),
+                );
                 self.into_h2(client, stream, head, false).map_err(|(_, error)| failed(&error))
             }
         }

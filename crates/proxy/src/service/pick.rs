@@ -17,7 +17,13 @@ pub enum Balance {
 
 impl InstanceSet {
     /// The next instance that `avoid` is not, if there is another. `position` is the worker's own.
-    pub fn pick(&self, balance: Balance, position: u32, random: u64, avoid: Option<u64>) -> Option<&Arc<Instance>> {
+    pub fn pick(
+        &self,
+        balance: Balance,
+        position: u32,
+        random: u64,
+        avoid: Option<u64>,
+    ) -> Option<&Arc<Instance>> {
         let picked = match balance {
             Balance::RoundRobin => self.at(position)?,
             Balance::LeastRequest => {

@@ -58,7 +58,14 @@ impl Pools {
         None
     }
 
-    pub fn keep(&mut self, service: &Service, instance: &Arc<Instance>, client: Box<H1Client>, place: Place, now: u64) {
+    pub fn keep(
+        &mut self,
+        service: &Service,
+        instance: &Arc<Instance>,
+        client: Box<H1Client>,
+        place: Place,
+        now: u64,
+    ) {
         if instance.is_removed() || service.state.wanted.swap(false, Ordering::AcqRel) {
             return;
         }

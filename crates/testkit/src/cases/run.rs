@@ -232,6 +232,8 @@ impl<'r> Run<'r> {
                 let seen = Seen { head: &head, body: &got, trailers: &Vec::new() };
                 compare(&section.lines, &seen).map_err(|it| place(it, &received(&head, &got)))
             }
+            // Whether a cut shows as FIN or as RST, and how much of the answer an RST leaves, is up to the network.
+            Err(Fault::Cut { .. } | Fault::Reset { .. }) if section.lines.is_empty() => Ok(()),
             Err(fault) => {
                 Err(wrong(format!("expected a response with a head that breaks off in its body: {fault}")))
             }
