@@ -40,7 +40,7 @@ const POST: &str = "wrk.method = \"POST\"\nwrk.body = string.rep(\"x\", 4096)\n\
 struct Slice {
     /// CPU microseconds per request.
     cpu: f64,
-    /// The share of the core that the gateway used.
+    /// The share of the slice in which the gateway ran or waited for a core that others had taken.
     busy: f64,
 }
 
@@ -71,7 +71,8 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             "## Against other gateways\n\n{}\n{}.\nOne worker on one core; the load and the service on another; \
              {} pairs of slices of one second, in turns; 100 routes. *Ratio* is the median of narthex's CPU per \
              request over the other's in the same round, with its 95 % bootstrap interval: below 1, narthex is \
-             cheaper. `relay` copies bytes and reads nothing: the floor.\n\n{tables}",
+             cheaper. *Busy* is the share of the time in which the gateway ran, or waited for a core that other \
+             programs had. `relay` copies bytes and reads nothing: the floor.\n\n{tables}",
             report::conditions(&options.binary),
             versions.join(", "),
             options.pairs,
@@ -103,15 +104,22 @@ fn measure(
 }
 
 fn port(candidate: &Candidate, workload: Workload) -> Option<u16> {
-    if workload == Workload::Http2 { candidate.h2_port } else { Some(candidate.port) }
+    match workload {
+        Workload::Http2 => candidate.h2_port,
+        // The relay connects to the service for each client: that is no floor for a gateway with a pool.
+        Workload::NewConnection if candidate.name == "relay" => None,
+        _ => Some(candidate.port),
+    }
 }
 
 fn slice(candidate: &Candidate, workload: Workload) -> anyhow::Result<Slice> {
     let port = port(candidate, workload).context("it does not speak this protocol")?;
-    let (before, start) = (candidate.process.cpu()?, Instant::now());
+    let ((cpu, waited), start) = (candidate.process.cpu()?, Instant::now());
     let done = load(port, workload).with_context(|| format!("load on {}", candidate.name))?;
-    let (wall, cpu) = (start.elapsed(), candidate.process.cpu()? - before);
-    Ok(Slice { cpu: cpu.as_secs_f64() * 1e6 / done as f64, busy: cpu.as_secs_f64() / wall.as_secs_f64() })
+    let (wall, (cpu_after, waited_after)) = (start.elapsed(), candidate.process.cpu()?);
+    let (cpu, waited) = (cpu_after - cpu, waited_after.saturating_sub(waited));
+    let busy = (cpu + waited).as_secs_f64() / wall.as_secs_f64();
+    Ok(Slice { cpu: cpu.as_secs_f64() * 1e6 / done as f64, busy: busy.min(1.0) })
 }
 
 /// One second of load; how many requests were answered. An answer that is not a success is an error.

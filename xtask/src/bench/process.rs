@@ -64,19 +64,21 @@ impl Process {
         Ok(process)
     }
 
-    /// CPU time of the program and its children since their start.
-    pub fn cpu(&self) -> anyhow::Result<Duration> {
-        let mut total = 0;
+    /// CPU time of the program and its children since their start, and the time that they waited for a core.
+    pub fn cpu(&self) -> anyhow::Result<(Duration, Duration)> {
+        let (mut total, mut waited) = (0, 0);
         for id in self.family() {
             for task in list(&format!("/proc/{id}/task")) {
                 let text = fs::read_to_string(task.join("schedstat")).unwrap_or_default();
-                total += text.split(' ').next().and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
+                let mut numbers = text.split_whitespace().map(|word| word.parse::<u64>().unwrap_or(0));
+                total += numbers.next().unwrap_or(0);
+                waited += numbers.next().unwrap_or(0);
             }
         }
         if total == 0 {
             bail!("{} is gone, or this kernel has no /proc/PID/task/*/schedstat", self.name);
         }
-        Ok(Duration::from_nanos(total))
+        Ok((Duration::from_nanos(total), Duration::from_nanos(waited)))
     }
 
     /// Its own memory in bytes: `RssAnon`, children included.

