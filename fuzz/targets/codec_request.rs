@@ -6,7 +6,7 @@
 mod support;
 
 use libfuzzer_sys::fuzz_target;
-use narthex_wire::{Limits, RequestHead, RequestParser};
+use narthex_wire::{Framing, Limits, RequestHead, RequestParser};
 
 fuzz_target!(|data: &[u8]| {
     let [first, second, input @ ..] = data else { return };
@@ -66,7 +66,9 @@ fn rewritten(input: &[u8], limits: &Limits) {
     let read = RequestParser::default().parse(&mut again, &wide);
     assert_eq!(read, Ok(narthex_wire::Progress::Complete), "sent: {}", String::from_utf8_lossy(&sent));
     assert_eq!(again.method, head.method);
-    assert_eq!(again.framing, head.framing, "the framing changed on the way");
+    // A POST without a body says so in sending: `Content-Length: 0`.
+    let empty = |framing| if framing == Framing::Length(0) { Framing::None } else { framing };
+    assert_eq!(empty(again.framing), empty(head.framing), "the framing changed on the way");
     assert_eq!(again.authority(), head.authority());
     assert_eq!((again.path(), again.query()), (head.path(), head.query()));
     assert!(again.surplus().is_empty(), "one head was sent, and more than one is read");
