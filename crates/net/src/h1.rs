@@ -387,6 +387,17 @@ impl H1Server {
         self.half.end_with_trailers(trailers);
     }
 
+    /// Takes a head back that `start` made and of which no byte was written. `false`: it is too late.
+    pub fn take_back(&mut self) -> bool {
+        let is_unsent = self.half.out.is_some() && self.half.out_at == 0;
+        if is_unsent {
+            self.half.out = None;
+            self.half.sending = Sending::Nothing;
+            self.ends_by_close = false;
+        }
+        is_unsent
+    }
+
     /// Whether the connection must end without ceremony, by a reset.
     pub fn must_reset(&self) -> bool {
         self.ends_by_close

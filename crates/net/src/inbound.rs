@@ -73,6 +73,14 @@ impl Inbound {
         both!(self, inner => inner.end(trailers));
     }
 
+    /// Takes a head back that `start` made and of which no byte was written. `false`: it is too late.
+    pub fn take_back(&mut self) -> bool {
+        match self {
+            Self::H1(inner) => inner.take_back(),
+            Self::H2(_) => false,
+        }
+    }
+
     /// The response broke off: the client must see a cut, not an end.
     pub fn cut(&mut self) {
         both!(self, inner => inner.cut());

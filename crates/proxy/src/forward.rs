@@ -1,5 +1,6 @@
 //! To a service and back to its response's head: prepare, pick, connect, send, read, and replay where that is safe.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -10,7 +11,7 @@ use crate::exchange::{Interrupt, Line, Run};
 use crate::forwarded;
 use crate::pump::Broken;
 use crate::service::{Call, Calling, Failure, HostRule, Service};
-use crate::snapshot::{PathEdit, Route, Snapshot};
+use crate::snapshot::{PathEdit, Route};
 use crate::stream::{client_fault, poll_upload};
 
 /// Instances that are tried where none could have begun to process the request.
@@ -20,10 +21,10 @@ const TRIES: u16 = 3;
 pub async fn forward(
     run: &mut Run,
     line: &mut Line<'_>,
-    snapshot: &Snapshot,
     id: ServiceId,
     route: &Arc<Route>,
 ) -> Result<Result<Call, Reply>, Interrupt> {
+    let snapshot = Rc::clone(&line.snapshot);
     let Some(service) = snapshot.service(id) else { return Ok(Err(core::INTERNAL.into())) };
     run.exchange.service = Some(Arc::clone(&service.name));
     prepare(run, line, service, route);
