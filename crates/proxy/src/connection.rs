@@ -60,7 +60,11 @@ pub async fn serve(stream: Stream, peer: std::net::SocketAddr, listener: usize, 
             served: &mut served,
         };
         match Box::pin(connection.exchanges()).await {
-            Next::Another => {}
+            Next::Another => {
+                if let Inbound::H1(server) = &mut inbound {
+                    server.rest();
+                }
+            }
             Next::Close => break,
             Next::Drop => return,
             Next::Http2(first) => {
