@@ -7,7 +7,6 @@ use narthex_wire::{Head, RequestHead, ResponseHead};
 use crate::{BodyBuffer, Fault, Fill, H1Server, H2ServerStream};
 
 /// Where a request came from and its response goes to.
-#[expect(clippy::large_enum_variant, reason = "one per connection or stream, never moved while it works")]
 pub enum Inbound {
     H1(H1Server),
     H2(H2ServerStream),
@@ -71,6 +70,14 @@ impl Inbound {
     /// Ends a body that was not sent with `last`; `poll_send` writes it.
     pub fn end(&mut self, trailers: Option<&Head>) {
         both!(self, inner => inner.end(trailers));
+    }
+
+    /// Takes a head back that `start` made and of which no byte was written. `false`: it is too late.
+    pub fn take_back(&mut self) -> bool {
+        match self {
+            Self::H1(inner) => inner.take_back(),
+            Self::H2(_) => false,
+        }
     }
 
     /// The response broke off: the client must see a cut, not an end.

@@ -60,7 +60,11 @@ pub async fn serve(stream: Stream, peer: std::net::SocketAddr, listener: usize, 
             served: &mut served,
         };
         match Box::pin(connection.exchanges()).await {
-            Next::Another => {}
+            Next::Another => {
+                if let Inbound::H1(server) = &mut inbound {
+                    server.rest();
+                }
+            }
             Next::Close => break,
             Next::Drop => return,
             Next::Http2(first) => {
@@ -135,13 +139,22 @@ impl Connection<'_> {
     async fn exchanges(self) -> Next {
         loop {
             let worker = self.worker;
-            let Some(plan) = worker.snapshot().listener(self.listener).cloned() else { return Next::Close };
+            let snapshot = worker.snapshot();
+            let Some(plan) = snapshot.listener(self.listener).cloned() else { return Next::Close };
             *self.served += 1;
             let close =
                 *self.served >= plan.bounds.requests_per_connection || worker.phase() != Phase::Serving;
             let half_close = plan.bounds.half_close;
-            let line =
-                Line { client: self.inbound, deadline: self.deadline, peer: self.peer, plan, worker, close };
+            let line = Line {
+                client: self.inbound,
+                deadline: self.deadline,
+                peer: self.peer,
+                listener: self.listener,
+                plan,
+                snapshot,
+                worker,
+                close,
+            };
             match h1_exchange(line).await {
                 Next::Another => {}
                 next => return next,
@@ -408,7 +421,8 @@ async fn h2_streams(
         })
         .await;
         let Some(Ok(accepted)) = accepted else { return };
-        let Some(plan) = worker.snapshot().listener(listener).cloned() else { return };
+        let snapshot = worker.snapshot();
+        let Some(plan) = snapshot.listener(listener).cloned() else { return };
         open.set(open.get() + 1);
         let (worker, peer, open) = (Rc::clone(worker), Rc::clone(&peer), Rc::clone(&open));
         tokio::task::spawn_local(async move {
@@ -422,7 +436,9 @@ async fn h2_streams(
                 client: &mut inbound,
                 deadline: &mut deadline,
                 peer: &peer,
+                listener,
                 plan,
+                snapshot,
                 worker: &worker,
                 close: false,
             };

@@ -14,7 +14,7 @@ use narthex_wire::{RequestParser, ResponseHead};
 use crate::chain::Reached;
 use crate::pump::{OwnBody, Pump};
 use crate::snapshot::{Gateway, ListenerPlan, Route};
-use crate::worker::Worker;
+use crate::worker::{Pinned, Worker};
 
 /// Everything that an exchange owns; recycled per worker.
 #[derive(Default)]
@@ -76,7 +76,10 @@ pub struct Line<'a> {
     pub client: &'a mut Inbound,
     pub deadline: &'a mut Deadline,
     pub peer: &'a Peer,
+    pub listener: usize,
+    /// Of the same snapshot as `snapshot`.
     pub plan: Arc<ListenerPlan>,
+    pub snapshot: Rc<Pinned>,
     pub worker: &'a Rc<Worker>,
     /// The connection ends after this exchange.
     pub close: bool,
@@ -90,6 +93,15 @@ pub enum Interrupt {
 }
 
 impl Line<'_> {
+    /// Takes the configuration that is live now; one without this listener leaves the one that the line has.
+    pub fn pin(&mut self) {
+        let snapshot = self.worker.snapshot();
+        if let Some(plan) = snapshot.listener(self.listener) {
+            self.plan = Arc::clone(plan);
+            self.snapshot = snapshot;
+        }
+    }
+
     /// Waits for `poll` until `due` (monotonic nanoseconds) or until the client leaves.
     pub async fn wait<T>(
         &mut self,

@@ -1,5 +1,6 @@
 //! To a service and back to its response's head: prepare, pick, connect, send, read, and replay where that is safe.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -10,7 +11,7 @@ use crate::exchange::{Interrupt, Line, Run};
 use crate::forwarded;
 use crate::pump::Broken;
 use crate::service::{Call, Calling, Failure, HostRule, Service};
-use crate::snapshot::{PathEdit, Route, Snapshot};
+use crate::snapshot::{PathEdit, Route};
 use crate::stream::{client_fault, poll_upload};
 
 /// Instances that are tried where none could have begun to process the request.
@@ -20,10 +21,10 @@ const TRIES: u16 = 3;
 pub async fn forward(
     run: &mut Run,
     line: &mut Line<'_>,
-    snapshot: &Snapshot,
     id: ServiceId,
     route: &Arc<Route>,
 ) -> Result<Result<Call, Reply>, Interrupt> {
+    let snapshot = Rc::clone(&line.snapshot);
     let Some(service) = snapshot.service(id) else { return Ok(Err(core::INTERNAL.into())) };
     run.exchange.service = Some(Arc::clone(&service.name));
     prepare(run, line, service, route);
@@ -88,7 +89,6 @@ fn stripped<'p>(path: &'p str, prefix: &str) -> &'p str {
 }
 
 /// How a try ended well.
-#[expect(clippy::large_enum_variant, reason = "moved once")]
 enum Attempt {
     Answered(Call),
     /// Not the service's failure: the request's body is refused.
@@ -151,6 +151,7 @@ async fn converse(
     let deadline = route.times.deadline.as_nanos() as u64;
     let mut broken: Option<Broken> = None;
     let mut moved = (0, line.worker.now());
+    let mut has_waited = false;
     loop {
         let turn = {
             let Run { upload, whole_body, response, exchange, .. } = run;
@@ -170,8 +171,11 @@ async fn converse(
                 }
                 let mark = if upload.is_done() { u64::MAX } else { upload.carried };
                 if mark != moved.0 {
-                    moved = (mark, line.worker.refresh());
+                    // Before the first wait the time is that of the request's head: close enough.
+                    let now = if has_waited { line.worker.refresh() } else { line.worker.now() };
+                    moved = (mark, now);
                 }
+                has_waited = true;
                 let patience =
                     if upload.is_done() { times.first_byte.as_nanos() as u64 } else { stall(line, times) };
                 let due =

@@ -11,12 +11,12 @@ use crate::forward::forward;
 use crate::pump::OwnBody;
 use crate::routing::{identify, route, stamp};
 use crate::snapshot::{FallbackStep, To};
-use crate::stream::{read_whole, stream};
+use crate::stream::{Streamed, read_whole, stream};
 
 /// Answers one request whose head was read into `run`.
 pub async fn handle(run: &mut Run, line: &mut Line<'_>) -> Result<(), Interrupt> {
     // 1. Pin the snapshot: what begins under one configuration ends under it.
-    let snapshot = line.worker.snapshot();
+    line.pin();
     identify(run, line);
     stamp(run);
 
@@ -31,16 +31,20 @@ pub async fn handle(run: &mut Run, line: &mut Line<'_>) -> Result<(), Interrupt>
     // 4. The destination: a service, or something that answers by itself.
     let answer = match reply {
         Some(reply) => Answer::of(run, reply),
-        None => ask_destination(run, line, &snapshot).await?,
+        None => ask_destination(run, line).await?,
     };
 
     // 5. The response side, in reverse from whoever answered.
     let answer = respond(run, line, answer).await?;
 
-    // 6. Stream both bodies.
-    stream(run, line, answer).await
+    // 6. Stream both bodies. A body that is invalid from its first byte still becomes a proper refusal.
+    if let Streamed::Instead(answer) = stream(run, line, answer).await? {
+        let answer = respond(run, line, answer).await?;
+        stream(run, line, answer).await?;
+    }
 
     // 7. Finish: log, count, give back what was taken. In `finish.rs`, from a drop guard.
+    Ok(())
 }
 
 /// Step 3. `Some`: a policy answered.
@@ -84,11 +88,7 @@ async fn pass_chain(run: &mut Run, line: &mut Line<'_>) -> Result<Option<Reply>,
 }
 
 /// Step 4.
-async fn ask_destination(
-    run: &mut Run,
-    line: &mut Line<'_>,
-    snapshot: &crate::Snapshot,
-) -> Result<Answer, Interrupt> {
+async fn ask_destination(run: &mut Run, line: &mut Line<'_>) -> Result<Answer, Interrupt> {
     let Some(route) = run.route.clone() else { return Ok(refusal(run, core::INTERNAL, Detail::default())) };
     let service = match &route.to {
         To::Service(service) => Ok(*service),
@@ -104,7 +104,7 @@ async fn ask_destination(
     };
     let failure = match service {
         Err(reply) => return Ok(Answer::of(run, reply)),
-        Ok(id) => match forward(run, line, snapshot, id, &route).await? {
+        Ok(id) => match forward(run, line, id, &route).await? {
             Ok(call) => return Ok(Answer::Service(call)),
             Err(reply) => reply,
         },
@@ -126,7 +126,7 @@ async fn ask_destination(
                 return Ok(answer);
             }
             FallbackStep::Service(id) if run.upload.rewind().is_ok() => {
-                if let Ok(call) = forward(run, line, snapshot, *id, &route).await? {
+                if let Ok(call) = forward(run, line, *id, &route).await? {
                     mark_fallback(run, b"service");
                     return Ok(Answer::Service(call));
                 }

@@ -2,15 +2,17 @@
 //! request's body whole where a policy asked for that. Decides nothing about what is streamed.
 
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use narthex_contract::{Body, Detail, Reason, Reply, core};
 use narthex_net::{BodyBuffer, Fault, Fill, Inbound, Outbound};
 use narthex_wire::ResponseHead;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, refusal};
 use crate::exchange::{Interrupt, Line, Run};
 use crate::pump::{Broken, OwnBody, Pump, WaitsFor};
 use crate::routing::leaves_much_unread;
+use crate::service::Call;
 use crate::snapshot::DeadlineScope;
 
 /// The request's whole body, at most `bound` bytes. The gateway answers `100-continue` itself, because it buffers.
@@ -84,8 +86,16 @@ pub fn poll_upload(
     }
 }
 
+/// How streaming ended, where the client is still there.
+pub enum Streamed {
+    /// The answer is out, or visibly cut.
+    Over,
+    /// The body is invalid and nothing of the answer was written yet: this one instead.
+    Instead(Answer),
+}
+
 /// Step 6. The response's body goes to the client; what is left of the request's goes on to the service.
-pub async fn stream(run: &mut Run, line: &mut Line<'_>, answer: Answer) -> Result<(), Interrupt> {
+pub async fn stream(run: &mut Run, line: &mut Line<'_>, answer: Answer) -> Result<Streamed, Interrupt> {
     let close =
         line.close || leaves_much_unread(line.client, &run.exchange.request, line.plan.bounds.drain_bytes);
     let (mut call, body) = match answer {
@@ -95,16 +105,9 @@ pub async fn stream(run: &mut Run, line: &mut Line<'_>, answer: Answer) -> Resul
     run.is_started = true;
     let has_body = line.client.start(&run.response, &run.exchange.request, close);
     let mut own = OwnBody::new(if has_body { body } else { Body::Empty });
-    let write = line.plan.bounds.write;
-    let idle = call.as_ref().map_or(write, |call| {
-        let times = &call.service().settings.times;
-        run.route.as_ref().map_or(times.idle, |route| route.service_times.over(times).idle)
-    });
-    let whole = run.route.as_ref().filter(|route| route.times.scope == DeadlineScope::Whole);
-    let limit =
-        whole.map_or(u64::MAX, |route| run.exchange.began.monotonic + route.times.deadline.as_nanos() as u64);
+    let patience = Patience::of(run, line, call.as_ref());
     let mut moved = 0;
-    let mut due = line.due(idle).min(limit);
+    let mut due = patience.due(line, WaitsFor::Source);
     let (upload, download, whole_body) = (&mut run.upload, &mut run.download, &mut run.whole_body);
     let ended = std::future::poll_fn(|cx| {
         if let Some(call) = &mut call
@@ -124,7 +127,7 @@ pub async fn stream(run: &mut Run, line: &mut Line<'_>, answer: Answer) -> Resul
         if now_moved != moved {
             moved = now_moved;
             line.worker.refresh();
-            due = line.due(if download.waits_for() == WaitsFor::Sink { write } else { idle }).min(limit);
+            due = patience.due(line, download.waits_for());
         }
         line.poll_interrupt(cx, due).map(Err)
     })
@@ -132,38 +135,83 @@ pub async fn stream(run: &mut Run, line: &mut Line<'_>, answer: Answer) -> Resul
     run.exchange.bytes_in = run.exchange.bytes_in.max(run.upload.carried);
     run.exchange.bytes_out = run.download.carried;
     run.exchange.timings.service_done = line.worker.refresh();
-    match ended {
+    let (reason, detail) = match ended {
         Ok(Ok(())) => {
             if let Some(call) = call {
                 call.finish(line.worker);
             }
-            Ok(())
+            return Ok(Streamed::Over);
         }
-        Ok(Err(Broken::Sink)) | Err(Interrupt::ClientGone) => Err(Interrupt::ClientGone),
-        Ok(Err(Broken::Source(fault))) => {
-            cut(run, line, core::SERVICE_TRUNCATED, fault.to_string());
-            Ok(())
-        }
-        Ok(Err(Broken::Refused(reply))) => {
-            let reason = match reply {
-                Reply::Problem { reason, .. } => reason,
-                Reply::Response(_) => core::INTERNAL,
-            };
-            cut(run, line, reason, "a policy refused the response's body".into());
-            Ok(())
-        }
+        Ok(Err(broken)) => why_broken(broken)?,
+        Err(Interrupt::ClientGone) => return Err(Interrupt::ClientGone),
         Err(Interrupt::TimedOut) => {
             let whom = if run.download.waits_for() == WaitsFor::Sink { "the client" } else { "the service" };
-            cut(run, line, core::DEADLINE, format!("the response's body stalled: waited for {whom}"));
-            Ok(())
+            (core::DEADLINE, format!("the response's body stalled: waited for {whom}"))
+        }
+    };
+    Ok(break_off(run, line, reason, detail))
+}
+
+/// How long a body may stand still.
+struct Patience {
+    /// For the client to take bytes, and for the service to send them.
+    write: Duration,
+    idle: Duration,
+    /// The end of everything, where the route's deadline covers the body.
+    limit: u64,
+}
+
+impl Patience {
+    fn of(run: &Run, line: &Line<'_>, call: Option<&Call>) -> Self {
+        let write = line.plan.bounds.write;
+        let route = run.route.as_ref();
+        let idle = call.map_or(write, |call| {
+            let times = &call.service().settings.times;
+            route.map_or(times.idle, |route| route.service_times.over(times).idle)
+        });
+        let whole = route.filter(|route| route.times.scope == DeadlineScope::Whole);
+        let limit = whole.map_or(u64::MAX, |route| {
+            run.exchange.began.monotonic.saturating_add(route.times.deadline.as_nanos() as u64)
+        });
+        Self { write, idle, limit }
+    }
+
+    fn due(&self, line: &Line<'_>, waits_for: WaitsFor) -> u64 {
+        let patience = if waits_for == WaitsFor::Sink { self.write } else { self.idle };
+        line.due(patience).min(self.limit)
+    }
+}
+
+fn why_broken(broken: Broken) -> Result<(Reason, String), Interrupt> {
+    match broken {
+        Broken::Sink => Err(Interrupt::ClientGone),
+        Broken::Source(Fault::Malformed(error)) => {
+            Ok((core::SERVICE_PROTOCOL, format!("{}: {error}", error.code())))
+        }
+        Broken::Source(fault) => Ok((core::SERVICE_TRUNCATED, fault.to_string())),
+        Broken::Refused(Reply::Problem { reason, detail }) => {
+            let detail =
+                detail.operator.map_or_else(|| "a policy refused the response's body".into(), |text| text.0);
+            Ok((reason, detail.into_owned()))
+        }
+        Broken::Refused(Reply::Response(_)) => {
+            Ok((core::INTERNAL, "a policy answered in the middle of a body".into()))
         }
     }
 }
 
-/// The head is out and the body is not: the client must see that.
-fn cut(run: &mut Run, line: &mut Line<'_>, reason: Reason, detail: String) {
+/// The body ends before its end. Where the head was not written, the client gets another answer; otherwise it must
+/// see that this one is cut.
+fn break_off(run: &mut Run, line: &mut Line<'_>, reason: Reason, detail: String) -> Streamed {
+    let detail = Detail::operator(detail);
+    if line.client.take_back() {
+        run.download.reset();
+        run.is_started = false;
+        return Streamed::Instead(refusal(run, reason, detail));
+    }
     run.exchange.answered = narthex_contract::Answered::Gateway(reason);
-    run.exchange.operator_detail = Detail::operator(detail).operator;
+    run.exchange.operator_detail = detail.operator;
     run.is_cut = true;
     line.client.cut();
+    Streamed::Over
 }

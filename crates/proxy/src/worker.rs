@@ -77,12 +77,24 @@ struct Acceptor {
     done: Option<oneshot::Sender<()>>,
 }
 
+/// A worker's hold on a snapshot: exchanges share it without touching a counter that other cores share.
+pub struct Pinned(Arc<Snapshot>);
+
+impl std::ops::Deref for Pinned {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.0
+    }
+}
+
 /// One worker's own state. Never leaves its thread.
 pub struct Worker {
     index: usize,
     clock: Clock,
-    snapshot: RefCell<Rc<Arc<Snapshot>>>,
+    snapshot: RefCell<Rc<Pinned>>,
     pools: RefCell<Pools>,
+    #[expect(clippy::vec_box, reason = "a run is large: its box moves between the pool and an exchange")]
     runs: RefCell<Vec<Box<Run>>>,
     connections: RefCell<Slab<Option<Waker>>>,
     acceptors: RefCell<Vec<Acceptor>>,
@@ -138,7 +150,7 @@ impl Worker {
         Moment { monotonic: self.refresh(), unix_ms: self.unix_ms() }
     }
 
-    pub fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+    pub fn snapshot(&self) -> Rc<Pinned> {
         Rc::clone(&self.snapshot.borrow())
     }
 
@@ -500,7 +512,7 @@ impl Seed {
         Worker {
             index: self.index,
             clock: self.clock,
-            snapshot: RefCell::new(Rc::new(self.first)),
+            snapshot: RefCell::new(Rc::new(Pinned(self.first))),
             pools: RefCell::default(),
             runs: RefCell::default(),
             connections: RefCell::default(),
@@ -541,7 +553,7 @@ async fn obey(worker: Rc<Worker>, mut commands: mpsc::Receiver<Command>, beats: 
     while let Some(command) = commands.recv().await {
         match command {
             Command::Adopt(snapshot, done) => {
-                *worker.snapshot.borrow_mut() = Rc::new(snapshot);
+                *worker.snapshot.borrow_mut() = Rc::new(Pinned(snapshot));
                 let _ = done.send(());
             }
             Command::Listen { listener, socket } => worker.listen(listener, socket),
