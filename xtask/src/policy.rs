@@ -31,7 +31,7 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
 }
 
 /// Writes everything under `root`; nothing when anything stands in the way.
-fn write(root: &Path, name: &str) -> anyhow::Result<()> {
+pub fn write(root: &Path, name: &str) -> anyhow::Result<()> {
     let mut letters = name.chars();
     ensure!(
         letters.next().is_some_and(|c| c.is_ascii_lowercase())

@@ -1,16 +1,18 @@
 //! `cargo xtask test`: makes sure that what the tests need is there, then runs all of them. What is missing is
 //! installed with apt-get where that is allowed (Debian, as root); elsewhere the command to type is said.
 
+use std::fs;
 use std::io::ErrorKind;
 
 use anyhow::bail;
 
-use crate::shell::{cargo, command, output, run as run_command, which};
+use crate::policy;
+use crate::shell::{cargo, command, output, root, run as run_command, target, which};
 
 /// A program, the Debian package that brings it, and what for.
 const NEEDS: [(&str, &str, &str); 3] = [
     ("cc", "build-essential", "the C parts of mimalloc and zstd"),
-    ("git", "git", "the tests of `cargo xtask` itself"),
+    ("git", "git", "the copy in which `new-policy` is tried"),
     ("curl", "curl", "the commands that the demo prints are run as printed"),
 ];
 
@@ -27,8 +29,29 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
     }
     // Neither of the two above runs the examples in documentation comments.
     run_command(cargo().args(["test", "--workspace", "--locked", "--doc"]))?;
+    new_policy()?;
     eprintln!("test: all good");
     Ok(())
+}
+
+/// What `cargo xtask new-policy` writes compiles and passes conformance: tried in a copy of what git tracks.
+fn new_policy() -> anyhow::Result<()> {
+    let copy = target().join("new-policy");
+    if copy.exists() {
+        fs::remove_dir_all(&copy)?;
+    }
+    for name in output(command("git").args(["ls-files"]))?.lines() {
+        let (from, to) = (root().join(name), copy.join(name));
+        fs::create_dir_all(to.parent().unwrap_or(&copy))?;
+        // A tracked file that was removed is no part of the copy.
+        if from.is_file() {
+            fs::copy(&from, &to)?;
+        }
+    }
+    policy::write(&copy, "tried_by_the_tests")?;
+    let mut tests = cargo();
+    tests.current_dir(&copy).env("CARGO_TARGET_DIR", target());
+    run_command(tests.args(["test", "--quiet", "--package", "narthex-policies", "--lib"]))
 }
 
 fn has_nextest() -> bool {
