@@ -431,7 +431,7 @@ async fn h2_streams(
             finish.protocol = Version::Http2;
             let (stream, read) = H2ServerStream::adopt(accepted, &mut finish.exchange.request);
             let mut inbound = Inbound::H2(stream);
-            let mut deadline = Deadline::default();
+            let mut deadline = worker.take_deadline();
             let mut line = Line {
                 client: &mut inbound,
                 deadline: &mut deadline,
@@ -449,6 +449,7 @@ async fn h2_streams(
                 }
                 Err(_) => {}
             }
+            worker.give_deadline(deadline);
             open.set(open.get() - 1);
         });
     }

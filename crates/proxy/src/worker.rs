@@ -9,7 +9,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use narthex_contract::Moment;
-use narthex_net::{Clock, Listener};
+use narthex_net::{Clock, Deadline, Listener};
 use narthex_telemetry::{AccessLog, AccessRecord, AccessWriter, DateCache, Metrics, WorkerMetrics};
 use slab::Slab;
 use tokio::sync::{mpsc, oneshot};
@@ -96,6 +96,7 @@ pub struct Worker {
     pools: RefCell<Pools>,
     #[expect(clippy::vec_box, reason = "a run is large: its box moves between the pool and an exchange")]
     runs: RefCell<Vec<Box<Run>>>,
+    deadlines: RefCell<Vec<Deadline>>,
     connections: RefCell<Slab<Option<Waker>>>,
     acceptors: RefCell<Vec<Acceptor>>,
     waiting: RefCell<Vec<oneshot::Sender<()>>>,
@@ -206,6 +207,19 @@ impl Worker {
             && run.response.buffer_mut().capacity() <= RUN_BYTES;
         if runs.len() < RUNS && is_modest {
             runs.push(run);
+        }
+    }
+
+    /// A timer for a task of its own, perhaps one that served another task before.
+    pub fn take_deadline(&self) -> Deadline {
+        self.deadlines.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub fn give_deadline(&self, mut deadline: Deadline) {
+        let mut deadlines = self.deadlines.borrow_mut();
+        if deadlines.len() < RUNS {
+            deadline.hand_over();
+            deadlines.push(deadline);
         }
     }
 
@@ -515,6 +529,7 @@ impl Seed {
             snapshot: RefCell::new(Rc::new(Pinned(self.first))),
             pools: RefCell::default(),
             runs: RefCell::default(),
+            deadlines: RefCell::default(),
             connections: RefCell::default(),
             acceptors: RefCell::default(),
             waiting: RefCell::default(),
