@@ -64,7 +64,10 @@ fn reasons() -> String {
     all.sort_by_key(|reason| reason.code());
     out.push_str("| code | status | fault of the |\n|---|---|---|\n");
     for def in all.iter().map(|reason| reason.def()) {
-        add(&mut out, format_args!("| [`{0}`](#{0}) | {1} | {2} |\n", def.code, def.status, def.fault.as_str()));
+        add(
+            &mut out,
+            format_args!("| [`{0}`](#{0}) | {1} | {2} |\n", def.code, def.status, def.fault.as_str()),
+        );
     }
     for def in all.iter().map(|reason| reason.def()) {
         add(&mut out, format_args!("\n## {}\n\n{} {}\n\n", def.code, def.status, def.title));
@@ -133,8 +136,13 @@ fn fields(root: &Value, schema: &Value, prefix: &str, rows: &mut Vec<String>) {
 fn kind_of(root: &Value, field: &Value) -> String {
     if let Some(reference) = field.get("$ref").and_then(Value::as_str) {
         let name = reference.rsplit('/').next().unwrap_or_default();
-        let is_listed = root.pointer(&format!("/$defs/{name}/properties")).is_some();
-        return if is_listed { format!("[{name}](#{})", name.to_lowercase()) } else { name.to_owned() };
+        let definition = root.pointer(&format!("/$defs/{name}")).unwrap_or(&Value::Null);
+        let is = |key: &str| definition.get(key).is_some();
+        return match (is("properties"), is("enum") || is("oneOf")) {
+            (true, _) => format!("[{name}](#{})", name.to_lowercase()),
+            (false, true) => kind_of(root, definition),
+            (false, false) => name.to_owned(),
+        };
     }
     for key in ["anyOf", "oneOf", "allOf"] {
         if let Some(choices) = field.get(key).and_then(Value::as_array) {
@@ -145,7 +153,8 @@ fn kind_of(root: &Value, field: &Value) -> String {
         }
     }
     if let Some(words) = field.get("enum").and_then(Value::as_array) {
-        let words: Vec<String> = words.iter().map(|word| format!("`{}`", word.to_string().trim_matches('"'))).collect();
+        let words: Vec<String> =
+            words.iter().map(|word| format!("`{}`", word.to_string().trim_matches('"'))).collect();
         return words.join(", ");
     }
     if let Some(value) = field.get("const") {
@@ -161,7 +170,9 @@ fn kind_of(root: &Value, field: &Value) -> String {
     };
     match (kind.as_str(), field.get("items"), field.get("additionalProperties")) {
         ("array", Some(items), _) => format!("list of {}", kind_of(root, items)),
-        ("object", _, Some(values)) if values.is_object() => format!("map of name to {}", kind_of(root, values)),
+        ("object", _, Some(values)) if values.is_object() => {
+            format!("map of name to {}", kind_of(root, values))
+        }
         ("object", ..) => "map".to_owned(),
         _ => kind,
     }
@@ -186,7 +197,10 @@ fn bounds() -> String {
         // The largest number that can be written stands for none.
         let is_open = row.default.len() > 15;
         let default = if is_open { "none" } else { &row.default };
-        add(&mut out, format_args!("| `{}` | `{}` | {default} | {} |\n", row.scope, row.name, cell(row.meaning)));
+        add(
+            &mut out,
+            format_args!("| `{}` | `{}` | {default} | {} |\n", row.scope, row.name, cell(row.meaning)),
+        );
     }
     out
 }
@@ -243,7 +257,10 @@ fn command_line() -> String {
             continue;
         }
         let help = command.render_long_help().to_string();
-        add(&mut out, format_args!("\n## narthex {}\n\n```text\n{}\n```\n", command.get_name(), lines(&help)));
+        add(
+            &mut out,
+            format_args!("\n## narthex {}\n\n```text\n{}\n```\n", command.get_name(), lines(&help)),
+        );
     }
     out
 }
