@@ -19,7 +19,11 @@ fuzz_target!(|data: &[u8]| {
     let limits = Limits::default();
     let whole = support::response(&[input], &method, &limits);
     let places = [usize::from(*place), usize::from(*which) * 5];
-    assert_eq!(support::response(&support::cut(input, &places), &method, &limits), whole, "cut at {places:?}");
+    assert_eq!(
+        support::response(&support::cut(input, &places), &method, &limits),
+        whole,
+        "cut at {places:?}"
+    );
     if input.len() < 512 {
         assert_eq!(support::response(&support::bytes(input), &method, &limits), whole, "one byte at a time");
     }

@@ -57,7 +57,7 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
     let options = Options {
         binary,
         pairs: number(arguments, "--pairs", DEFAULT_PAIRS)?,
-        rate: number(arguments, "--rate", 5000)?,
+        rate: number(arguments, "--rate", 2000)?,
         peers: list("--peers"),
         workloads: list("--workloads"),
         update: arguments.iter().any(|argument| argument == "--update"),
