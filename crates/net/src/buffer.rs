@@ -94,6 +94,7 @@ impl BodyBuffer {
         if self.is_empty() {
             self.start = 0;
             self.end = 0;
+            self.framed = false;
             give_back(std::mem::take(&mut self.bytes));
         }
     }
@@ -191,7 +192,8 @@ impl BodyBuffer {
     /// Makes the data one chunk of the chunked coding, in place; with `last`, the last chunk follows it.
     /// Does nothing where it is framed already. Nothing may be raw.
     pub fn frame_as_chunk(&mut self, last: bool) {
-        if self.framed {
+        // Nothing is no chunk: it would be the last one, and the true last one could not follow.
+        if self.framed || (self.is_empty() && !last) {
             return;
         }
         self.framed = true;
@@ -304,6 +306,19 @@ mod tests {
         assert_eq!(buffer.data(), b"11\r\nxxxxxxxxxxxxxxxxx\r\n0\r\n\r\n");
         buffer.frame_as_chunk(true);
         assert_eq!(buffer.data().len(), 4 + 17 + 2 + 5);
+    }
+
+    #[test]
+    fn a_body_that_waited_still_ends() {
+        let mut buffer = BodyBuffer::default();
+        buffer.frame_as_chunk(false);
+        assert!(buffer.is_empty());
+        buffer.frame_as_chunk(true);
+        assert_eq!(buffer.data(), b"0\r\n\r\n");
+        buffer.advance(5);
+        buffer.release();
+        buffer.frame_as_chunk(true);
+        assert_eq!(buffer.data(), b"0\r\n\r\n");
     }
 
     #[test]

@@ -425,7 +425,8 @@ async fn h2_streams(
             let mut finish = Finish::new(&worker);
             finish.exchange.began = worker.moment();
             finish.protocol = Version::Http2;
-            let (stream, read) = H2ServerStream::adopt(accepted, &mut finish.exchange.request);
+            let (stream, read) =
+                H2ServerStream::adopt(accepted, &mut finish.exchange.request, &plan.bounds.limits);
             let mut inbound = Inbound::H2(stream);
             let mut deadline = Deadline::default();
             let mut line = Line {
