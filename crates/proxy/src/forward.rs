@@ -198,9 +198,10 @@ async fn converse(
             }
             Ok(Turn::Head(Err(error))) => {
                 let mut failure = Failure::of_head(&error);
-                if failure.reason == core::SERVICE_CLOSED && run.response.buffer_mut().is_empty() {
+                let said_nothing = interim == 0 && run.response.buffer_mut().is_empty();
+                if failure.reason == core::SERVICE_CLOSED && call.is_reused && said_nothing {
                     let is_idempotent = run.exchange.request.method.is_idempotent();
-                    failure.may_replay = is_idempotent || (call.is_reused && !call.outbound.wrote_any());
+                    failure.may_replay = is_idempotent || !call.outbound.wrote_any();
                 }
                 return Ok(Err(failure));
             }
