@@ -26,6 +26,9 @@ use crate::worker::{Phase, Registered, Worker};
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 * 1024;
 
+/// How long an HTTP/2 client has to acknowledge that its idle connection ends.
+const GOODBYE: Duration = Duration::from_secs(2);
+
 /// For so long a connection keeps what it needs for the next request; then it is idle and holds next to nothing.
 const WARM: Duration = Duration::from_secs(1);
 
@@ -400,17 +403,24 @@ async fn h2_streams(
             if worker.phase() != Phase::Serving && !is_drained {
                 is_drained = true;
                 server.drain();
+                idle_due = worker.due(GOODBYE).min(idle_due);
             }
             if let Poll::Ready(accepted) = server.poll_accept(cx) {
                 return Poll::Ready(accepted);
             }
             if open.get() > 0 {
                 worker.refresh();
-                idle_due = worker.due(idle);
+                idle_due = worker.due(if is_drained { GOODBYE } else { idle });
             }
-            if deadline.poll(cx, worker.clock(), idle_due).is_ready() && !is_drained {
+            if deadline.poll(cx, worker.clock(), idle_due).is_ready() {
+                if is_drained {
+                    // It never said that it has read the GOAWAY.
+                    return Poll::Ready(None);
+                }
                 is_drained = true;
                 server.drain();
+                worker.refresh();
+                idle_due = worker.due(GOODBYE);
                 cx.waker().wake_by_ref();
             }
             Poll::Pending
