@@ -43,6 +43,11 @@ impl Chain {
         Self { links, hooks, offset: offset as u16 }
     }
 
+    /// The number of the first link in the decision trail.
+    pub fn offset(&self) -> u16 {
+        self.offset
+    }
+
     pub fn links(&self) -> impl Iterator<Item = &Link> {
         self.links.iter().map(|(_, link)| link)
     }

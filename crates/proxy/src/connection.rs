@@ -63,7 +63,11 @@ pub async fn serve(stream: Stream, peer: std::net::SocketAddr, listener: usize, 
             served: &mut served,
         };
         match Box::pin(connection.exchanges()).await {
-            Next::Another => {}
+            Next::Another => {
+                if let Inbound::H1(server) = &mut inbound {
+                    server.rest();
+                }
+            }
             Next::Close => break,
             Next::Drop => return,
             Next::Http2(first) => {
@@ -438,7 +442,7 @@ async fn h2_streams(
             let (stream, read) =
                 H2ServerStream::adopt(accepted, &mut finish.exchange.request, &plan.bounds.limits);
             let mut inbound = Inbound::H2(stream);
-            let mut deadline = Deadline::default();
+            let mut deadline = worker.take_deadline();
             let mut line = Line {
                 client: &mut inbound,
                 deadline: &mut deadline,
@@ -456,6 +460,7 @@ async fn h2_streams(
                 }
                 Err(_) => {}
             }
+            worker.give_deadline(deadline);
             open.set(open.get() - 1);
         });
     }

@@ -89,7 +89,6 @@ fn stripped<'p>(path: &'p str, prefix: &str) -> &'p str {
 }
 
 /// How a try ended well.
-#[expect(clippy::large_enum_variant, reason = "moved once")]
 enum Attempt {
     Answered(Call),
     /// Not the service's failure: the request's body is refused.
@@ -152,6 +151,7 @@ async fn converse(
     let deadline = route.times.deadline.as_nanos() as u64;
     let mut broken: Option<Broken> = None;
     let mut moved = (0, line.worker.now());
+    let mut has_waited = false;
     loop {
         let turn = {
             let Run { upload, whole_body, response, exchange, .. } = run;
@@ -171,8 +171,11 @@ async fn converse(
                 }
                 let mark = if upload.is_done() { u64::MAX } else { upload.carried };
                 if mark != moved.0 {
-                    moved = (mark, line.worker.refresh());
+                    // Before the first wait the time is that of the request's head: close enough.
+                    let now = if has_waited { line.worker.refresh() } else { line.worker.now() };
+                    moved = (mark, now);
                 }
+                has_waited = true;
                 let patience =
                     if upload.is_done() { times.first_byte.as_nanos() as u64 } else { stall(line, times) };
                 let due =

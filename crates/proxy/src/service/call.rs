@@ -164,7 +164,6 @@ impl Calling {
         self.into_call(Outbound::H1(client), Some(place), None, is_reused)
     }
 
-    #[expect(clippy::result_large_err, reason = "the error hands the calling back for another try")]
     fn into_h2(
         self,
         mut client: H2Client,
