@@ -24,7 +24,7 @@ use crate::worker::{Phase, Registered, Worker};
 
 /// How long, and how many bytes, a closing connection still listens so that the last answer is not lost to a reset.
 const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 256 * 1024;
+const LINGER_BYTES: usize = 16 * 1024 * 1024;
 
 /// How long an HTTP/2 client has to acknowledge that its idle connection ends.
 const GOODBYE: Duration = Duration::from_secs(2);
