@@ -2,5 +2,6 @@
 
 pub mod faults;
 mod gateway;
+pub mod http2;
 
 pub use gateway::{Gateway, Narthex};

@@ -142,8 +142,10 @@ impl Chain {
         length: Option<u64>,
         reached: Reached,
     ) -> Option<Reply> {
-        for (at, (hooks, link)) in self.links.iter().enumerate().take(reached.0).rev() {
-            if !hooks.has(Hooks::RESPONSE) {
+        for (at, (hooks, link)) in self.links.iter().enumerate().rev() {
+            // A browser must be able to read a refusal too, so CORS marks also those that were made before it.
+            let is_due = at < reached.0 || (at > reached.0 && link.stage == Stage::Cors);
+            if !hooks.has(Hooks::RESPONSE) || !is_due {
                 continue;
             }
             let before = link.shadow.then(|| (Before::of(exchange), response.head.mark(), response.status));

@@ -148,11 +148,13 @@ async fn converse(
 ) -> Result<Result<Attempt, Failure>, Interrupt> {
     let times = &route.service_times.over(&service.settings.times);
     let mut interim = 0;
-    let deadline = route.times.deadline.as_nanos() as u64;
+    let first_byte = times.first_byte.min(route.times.deadline).as_nanos() as u64;
     let mut broken: Option<Broken> = None;
     let mut moved = (0, line.worker.now());
     let mut has_waited = false;
     loop {
+        // Until the service says `100`, or answers, the client owes nothing (RFC 9110 10.1.1).
+        let awaits_continue = run.exchange.request.expect_continue && interim == 0;
         let turn = {
             let Run { upload, whole_body, response, exchange, .. } = run;
             std::future::poll_fn(|cx| {
@@ -176,11 +178,9 @@ async fn converse(
                     moved = (mark, now);
                 }
                 has_waited = true;
-                let patience =
-                    if upload.is_done() { times.first_byte.as_nanos() as u64 } else { stall(line, times) };
-                let due =
-                    moved.1.saturating_add(if upload.is_done() { patience.min(deadline) } else { patience });
-                line.poll_interrupt(cx, due).map(Err)
+                let is_its_turn = upload.is_done() || (awaits_continue && upload.carried == 0);
+                let patience = if is_its_turn { first_byte } else { stall(line, times) };
+                line.poll_interrupt(cx, moved.1.saturating_add(patience)).map(Err)
             })
             .await
         };
@@ -201,7 +201,8 @@ async fn converse(
             }
             Ok(Turn::Head(Err(error))) => {
                 let mut failure = Failure::of_head(&error);
-                if failure.reason == core::SERVICE_CLOSED && run.response.buffer_mut().is_empty() {
+                let said_nothing = interim == 0 && run.response.buffer_mut().is_empty();
+                if failure.reason == core::SERVICE_CLOSED && said_nothing {
                     let is_idempotent = run.exchange.request.method.is_idempotent();
                     failure.may_replay = is_idempotent || (call.is_reused && !call.outbound.wrote_any());
                 }
@@ -214,7 +215,11 @@ async fn converse(
             // The instance takes no more: it may have answered already.
             Ok(Turn::Upload(error @ Broken::Sink)) => broken = Some(error),
             Err(Interrupt::ClientGone) => return Err(Interrupt::ClientGone),
-            Err(Interrupt::TimedOut) if run.upload.is_done() || broken.is_some() => {
+            Err(Interrupt::TimedOut)
+                if run.upload.is_done()
+                    || broken.is_some()
+                    || (awaits_continue && run.upload.carried == 0) =>
+            {
                 let is_deadline = route.times.deadline < times.first_byte;
                 let reason = if is_deadline { core::DEADLINE } else { core::SERVICE_TIMEOUT };
                 return Ok(Err(Failure::new(reason, "no response's head in time")));

@@ -1,0 +1,198 @@
+//! HTTP/2 on either side of the gateway, or on both: bodies of unknown length, trailers, resets, early answers, bounds.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use narthex_testkit::{FakeService, Progress, RawClient, Received, answer};
+use narthex_tests::Gateway;
+use narthex_tests::http2::{Asked, PATIENCE, connect, head, read, read_body, request, run, serve};
+use std::time::Duration;
+
+fn config(url: &str, service: &str, bounds: &str) -> String {
+    format!(
+        "narthex: 1\nlisteners: {{ main: {{ address: \"127.0.0.1:0\", bounds: {{ {bounds} }} }} }}\n\
+         services: {{ s: {{ url: \"{url}\"{service} }} }}\n\
+         gateways: {{ g: {{ listeners: [main], routes: {{ all: {{ match: \"/{{rest=**}}\", public: true, to: s }} }} }} }}\n"
+    )
+}
+
+fn gateway(url: &str, service: &str, bounds: &str) -> (Gateway, std::net::SocketAddr) {
+    let gateway = Gateway::start(&config(url, service, bounds)).expect("the configuration is valid");
+    let address = gateway.address("main").expect("it listens");
+    (gateway, address)
+}
+
+/// Long enough that the gateway has gone to sleep between two frames.
+async fn pause() {
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+#[test]
+fn a_body_of_unknown_length_ends_for_an_http1_service() {
+    let service = FakeService::start(answer::echo());
+    let (gateway, address) = gateway(&service.url(), "", "");
+    run(async {
+        let mut client = connect(address).await.ready().await.unwrap();
+        let (response, mut body) =
+            client.send_request(request("POST", "/").body(()).unwrap(), false).unwrap();
+        body.send_data(Bytes::from_static(b"abc"), false).unwrap();
+        pause().await;
+        body.send_data(Bytes::new(), true).unwrap();
+        let answer = read(response).await.unwrap();
+        assert_eq!(answer.status, 200);
+        assert!(answer.text().contains(r#""body":"abc""#), "{}", answer.text());
+    });
+    gateway.stop();
+}
+
+#[test]
+fn an_http2_services_body_of_unknown_length_ends_for_an_http1_client() {
+    let service = serve(|(_, mut respond): Asked| async move {
+        let mut body = respond.send_response(head(200), false).unwrap();
+        body.send_data(Bytes::from_static(b"abc"), false).unwrap();
+        pause().await;
+        body.send_data(Bytes::new(), true).unwrap();
+    });
+    let (gateway, address) = gateway(&format!("http://{service}"), ", protocol: h2c", "");
+    run(async {
+        let mut client = RawClient::connect(address).unwrap();
+        let answer = client.exchange("GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        assert_eq!((answer.status, answer.text().as_str()), (200, "abc"));
+    });
+    gateway.stop();
+}
+
+#[test]
+fn trailers_go_both_ways_between_http2_and_http2() {
+    let service = serve(|(asked, mut respond): Asked| async move {
+        let (_, trailers) = read_body(asked.into_body()).await.unwrap();
+        let mut body = respond.send_response(head(200), false).unwrap();
+        body.send_data(Bytes::from_static(b"x"), false).unwrap();
+        body.send_trailers(trailers.expect("the client sent trailers")).unwrap();
+    });
+    let (gateway, address) = gateway(&format!("http://{service}"), ", protocol: h2c", "");
+    run(async {
+        for has_data in [true, false] {
+            let mut client = connect(address).await.ready().await.unwrap();
+            let asked = request("POST", "/").header("te", "trailers").body(()).unwrap();
+            let (response, mut body) = client.send_request(asked, false).unwrap();
+            if has_data {
+                body.send_data(Bytes::from_static(b"abc"), false).unwrap();
+            }
+            pause().await;
+            let mut trailers = HeaderMap::new();
+            trailers.insert("grpc-status", "7".parse().unwrap());
+            body.send_trailers(trailers).unwrap();
+            let answer = read(response).await.unwrap();
+            assert_eq!(answer.body, b"x");
+            assert_eq!(answer.trailers.unwrap().get("grpc-status").unwrap(), "7");
+        }
+    });
+    gateway.stop();
+}
+
+#[test]
+fn an_early_answer_with_no_error_is_whole() {
+    let service = serve(|(_, mut respond): Asked| async move {
+        let mut body = respond.send_response(head(413), false).unwrap();
+        body.send_data(Bytes::from_static(b"too "), false).unwrap();
+        body.send_data(Bytes::from_static(b"large"), true).unwrap();
+        pause().await;
+        // RFC 9113 8.1: the response is complete, the rest of the request is not wanted.
+        body.send_reset(h2::Reason::NO_ERROR);
+    });
+    let (gateway, address) = gateway(&format!("http://{service}"), ", protocol: h2c", "");
+    run(async {
+        let mut client = connect(address).await.ready().await.unwrap();
+        let (response, mut body) =
+            client.send_request(request("POST", "/").body(()).unwrap(), false).unwrap();
+        body.send_data(Bytes::from_static(b"abc"), false).unwrap();
+        let answer = read(response).await.unwrap();
+        assert_eq!((answer.status, answer.text().as_str()), (413, "too large"));
+    });
+    gateway.stop();
+}
+
+#[test]
+fn an_early_answer_at_once_with_no_error_is_whole() {
+    let service = serve(|(_, mut respond): Asked| async move {
+        let mut body = respond.send_response(head(413), false).unwrap();
+        // What `h2` does when the rest is dropped: the same reset, right behind the response.
+        body.send_data(Bytes::from_static(b"too large"), true).unwrap();
+    });
+    let (gateway, address) = gateway(&format!("http://{service}"), ", protocol: h2c", "");
+    run(async {
+        for _ in 0..20 {
+            let mut client = connect(address).await.ready().await.unwrap();
+            let asked = request("POST", "/").body(()).unwrap();
+            let (response, mut body) = client.send_request(asked, false).unwrap();
+            body.send_data(Bytes::from_static(b"abc"), false).unwrap();
+            let answer = read(response).await.unwrap();
+            assert_eq!(answer.status, 413);
+        }
+    });
+    gateway.stop();
+}
+
+#[test]
+fn the_bounds_of_a_head_hold() {
+    let service = FakeService::start(answer::echo());
+    let (gateway, address) = gateway(&service.url(), "", "uri_bytes: 1KiB, header_fields: 10");
+    run(async {
+        let mut client = connect(address).await.ready().await.unwrap();
+        let long = request("GET", &format!("/{}", "a".repeat(2000))).body(()).unwrap();
+        let (response, _) = client.send_request(long, true).unwrap();
+        let answer = read(response).await.unwrap();
+        assert_eq!(answer.status, 414, "{}", answer.text());
+        assert!(answer.text().contains("uri_too_long"));
+        let many = (0..20).fold(request("GET", "/"), |it, at| it.header(format!("x-{at}"), "1"));
+        let (response, _) = client.send_request(many.body(()).unwrap(), true).unwrap();
+        let answer = read(response).await.unwrap();
+        assert_eq!(answer.status, 431, "{}", answer.text());
+        assert!(answer.text().contains("head_too_large"));
+    });
+    assert!(service.log().is_empty());
+    gateway.stop();
+}
+
+#[test]
+fn a_request_that_is_reset_is_never_taken_for_complete() {
+    let service = FakeService::start(answer::echo());
+    let (gateway, address) = gateway(&service.url(), "", "");
+    for reason in [h2::Reason::NO_ERROR, h2::Reason::CANCEL] {
+        run(async {
+            let mut client = connect(address).await.ready().await.unwrap();
+            let asked = request("POST", "/").body(()).unwrap();
+            let (_, mut body) = client.send_request(asked, false).unwrap();
+            body.send_data(Bytes::from_static(b"abc"), false).unwrap();
+            pause().await;
+            body.send_reset(reason);
+            pause().await;
+        });
+    }
+    let failed = |log: &[Received]| {
+        log.len() == 2 && log.iter().all(|seen| matches!(seen.progress, Progress::Failed(_)))
+    };
+    service.wait_until(PATIENCE, failed).expect("the service sees that both broke off");
+    gateway.stop();
+}
+
+#[test]
+fn a_refusal_reaches_a_client_that_still_sends() {
+    let service = FakeService::start(answer::echo());
+    let (gateway, address) = gateway(&service.url(), "", "body_bytes: 1KiB");
+    run(async {
+        for length in [Some(1_000_000u64), None] {
+            let mut client = connect(address).await.ready().await.unwrap();
+            let mut asked = request("POST", "/");
+            if let Some(length) = length {
+                asked = asked.header("content-length", length);
+            }
+            let (response, mut body) = client.send_request(asked.body(()).unwrap(), false).unwrap();
+            body.send_data(Bytes::from(vec![b'x'; 4096]), false).unwrap();
+            let answer = read(response).await.unwrap();
+            assert_eq!(answer.status, 413, "{}", answer.text());
+            assert!(answer.text().contains("body_too_large"));
+        }
+    });
+    gateway.stop();
+}
