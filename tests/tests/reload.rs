@@ -52,6 +52,9 @@ fn reload_under_load(load: impl Fn(LoadOptions) -> Load) {
         let answer = gateway.ask("PUT", "/config", "", &config(generation, &urls));
         assert_eq!(answer.status, 200, "{}", answer.text());
         assert!(load.wait_for(20, Duration::from_secs(20)), "the load stands still");
+        if generation % 100.min(all / 2) == 0 {
+            println!("after {generation}: {} KiB", gateway.anonymous_kib());
+        }
         if generation == 100.min(all / 2) {
             settled = gateway.anonymous_kib();
         }
@@ -61,9 +64,9 @@ fn reload_under_load(load: impl Fn(LoadOptions) -> Load) {
     let mut seen = 0;
     eventually("memory is back within 5 %", Duration::from_secs(15), || {
         seen = gateway.anonymous_kib();
-        println!("RssAnon: {settled} KiB when settled, {seen} KiB after {all} reloads");
         (seen <= most).then_some(())
     });
+    println!("RssAnon: {settled} KiB when settled, {seen} KiB after {all} reloads");
     let report = load.stop();
     report.expect_flawless();
     assert_eq!(report.announced_ends, 0, "a reload ended connections");

@@ -26,6 +26,11 @@ use crate::worker::{Phase, Registered, Worker};
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 * 1024;
 
+/// When the worker closes idle connections, a request may be on its way already: for so long one is still taken.
+const LAST_CALL: Duration = Duration::from_millis(50);
+/// The same for a connection that was just accepted: its client has never been answered.
+const FIRST_CALL: Duration = Duration::from_secs(1);
+
 /// For so long a connection keeps what it needs for the next request; then it is idle and holds next to nothing.
 const WARM: Duration = Duration::from_secs(1);
 
@@ -45,6 +50,7 @@ pub async fn serve(stream: Stream, peer: std::net::SocketAddr, listener: usize, 
             deadline: &mut deadline,
             worker: &worker,
             registered: &registered,
+            last_call: if served == 0 { FIRST_CALL } else { LAST_CALL },
         };
         match waiting.request(due, plan.bounds.half_close).await {
             Readiness::Ready => {}
@@ -99,10 +105,13 @@ struct Waiting<'a> {
     deadline: &'a mut Deadline,
     worker: &'a Worker,
     registered: &'a Registered,
+    /// For so long a request is still taken when the worker closes idle connections.
+    last_call: Duration,
 }
 
 impl Waiting<'_> {
     async fn request(self, due: u64, half_close: bool) -> Readiness {
+        let mut closes_at = None;
         poll_fn(|cx| {
             self.registered.note(cx.waker());
             let Inbound::H1(server) = &mut *self.inbound else { return Poll::Ready(Readiness::Over) };
@@ -111,7 +120,11 @@ impl Waiting<'_> {
                 return Poll::Ready(if ready.is_ok() { Readiness::Ready } else { Readiness::Over });
             }
             if self.worker.phase() == Phase::Closing {
-                return Poll::Ready(Readiness::Over);
+                let until = *closes_at.get_or_insert_with(|| {
+                    self.worker.refresh();
+                    self.worker.due(self.last_call)
+                });
+                return self.deadline.poll(cx, self.worker.clock(), until).map(|()| Readiness::Over);
             }
             self.deadline.poll(cx, self.worker.clock(), due).map(|()| Readiness::Late)
         })
@@ -156,7 +169,8 @@ impl Connection<'_> {
                 next => return next,
             }
             let (inbound, deadline) = (&mut *self.inbound, &mut *self.deadline);
-            let waiting = Waiting { inbound, deadline, worker, registered: self.registered };
+            let registered = self.registered;
+            let waiting = Waiting { inbound, deadline, worker, registered, last_call: LAST_CALL };
             match waiting.request(worker.due(WARM), half_close).await {
                 Readiness::Ready => {}
                 Readiness::Late => return Next::Another,
