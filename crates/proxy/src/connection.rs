@@ -66,7 +66,7 @@ pub async fn serve(stream: Stream, peer: std::net::SocketAddr, listener: usize, 
             served: &mut served,
         };
         match Box::pin(connection.exchanges()).await {
-            Next::Another => {}
+            Next::Another | Next::Nothing => {}
             Next::Close => break,
             Next::Drop => return,
             Next::Http2(first) => {
@@ -166,6 +166,10 @@ impl Connection<'_> {
             };
             match h1_exchange(line).await {
                 Next::Another => {}
+                Next::Nothing => {
+                    *self.served -= 1;
+                    return Next::Another;
+                }
                 next => return next,
             }
             let (inbound, deadline) = (&mut *self.inbound, &mut *self.deadline);
@@ -183,6 +187,8 @@ impl Connection<'_> {
 /// What follows an exchange.
 enum Next {
     Another,
+    /// There was no request: the reactor had announced bytes that are not there (a fresh socket is announced so).
+    Nothing,
     Close,
     /// The client is gone or was cut off: nothing is owed to it.
     Drop,
@@ -199,11 +205,18 @@ async fn h1_exchange(mut line: Line<'_>) -> Next {
         let Inbound::H1(server) = &mut *line.client else { return Poll::Ready(Err(Interrupt::ClientGone)) };
         let Run { exchange, parser, .. } = &mut *run;
         if let Poll::Ready(read) = server.poll_head(cx, &mut exchange.request, parser, &plan.bounds.limits) {
-            return Poll::Ready(Ok(read));
+            return Poll::Ready(Ok(Some(read)));
+        }
+        if exchange.request.buffer_mut().is_empty() {
+            return Poll::Ready(Ok(None));
         }
         line.deadline.poll(cx, line.worker.clock(), head_due).map(|()| Err(Interrupt::TimedOut))
     })
     .await;
+    let Some(read) = read.transpose() else {
+        finish.is_void = true;
+        return Next::Nothing;
+    };
     match read {
         Ok(Ok(())) => {}
         Ok(Err(HeadError::Preface)) => {
@@ -216,7 +229,7 @@ async fn h1_exchange(mut line: Line<'_>) -> Next {
             finish.is_void = true;
             return Next::Drop;
         }
-        Err(Interrupt::TimedOut) if !finish.exchange.request.buffer_mut().is_empty() => {
+        Err(Interrupt::TimedOut) => {
             let next = answer_bare(&mut finish, &mut line, core::HEAD_TIMEOUT, Detail::default()).await;
             finish.is_client_gone = next.is_err();
             return Next::Close;
