@@ -3,7 +3,9 @@
 
 pub mod faults;
 mod gateway;
+mod hand_made;
 mod process;
 
 pub use gateway::{Gateway, Narthex};
+pub use hand_made::{HandMade, link};
 pub use process::{PATIENCE, Process, WATCH, binary, command, eventually, sibling, signal};
