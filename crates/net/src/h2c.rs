@@ -150,7 +150,11 @@ impl H2ServerStream {
         buffer: &mut BodyBuffer,
         last: bool,
     ) -> Poll<Result<(), Fault>> {
-        let Some(send) = &mut self.send else { return Poll::Ready(Err(Fault::Closed)) };
+        let Some(send) = &mut self.send else {
+            // After an interim response there is nothing to send yet; after `start`, the stream was reset.
+            let is_before_start = !last && buffer.is_empty() && !self.ended;
+            return Poll::Ready(if is_before_start { Ok(()) } else { Err(Fault::Closed) });
+        };
         send_data(send, &mut self.ended, cx, buffer, last)
     }
 
@@ -440,10 +444,12 @@ fn read_request(
     let length = content_length(&parts.headers)?;
     request.framing = if ended { Framing::None } else { length.map_or(Framing::Chunked, Framing::Length) };
     request.te_trailers = parts.headers.get(http::header::TE).is_some_and(|te| te == "trailers");
-    request.expect_continue = parts
-        .headers
-        .get(http::header::EXPECT)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    for expected in parts.headers.get_all(http::header::EXPECT) {
+        if !expected.as_bytes().eq_ignore_ascii_case(b"100-continue") {
+            return Err(ParseError::UnknownExpectation);
+        }
+        request.expect_continue = true;
+    }
     read_fields(&parts.headers, &mut request.head)
 }
 
