@@ -16,7 +16,9 @@ pub fn format(text: &str, source: SourceId) -> Result<String, Vec<Diagnostic>> {
     let Some(before) = before.filter(|_| !problems.iter().any(Diagnostic::is_error)) else {
         return Err(problems);
     };
-    let clean = text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n");
+    let clean = text.strip_prefix('\u{feff}').unwrap_or(text);
+    // YAML knows three line breaks (YAML 1.2, 5.4); written is one.
+    let clean = clean.replace("\r\n", "\n").replace('\r', "\n");
     let Some(pieces) = scalars(&clean, source) else { return Ok(text.to_owned()) };
     let comments = Lines::new(&clean, &pieces).comments();
     let keeps = |candidate: &String| {

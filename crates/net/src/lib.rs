@@ -18,7 +18,9 @@ pub use buffer::{BodyBuffer, Chunk};
 pub use clock::Clock;
 pub use deadline::Deadline;
 pub use h1::{Fault, Fill, H1Client, H1Server, HeadError};
-pub use h2c::{H2Client, H2Limits, H2Server, H2ServerStream, accept_h2, connect_h2, is_unprocessed};
+pub use h2c::{
+    Accepted, H2Client, H2Limits, H2Server, H2ServerStream, accept_h2, connect_h2, is_unprocessed,
+};
 pub use inbound::Inbound;
 pub use listen::{ListenError, Listener};
 pub use outbound::Outbound;

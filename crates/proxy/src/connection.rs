@@ -1,6 +1,5 @@
 //! A client's connection: idle without a buffer, then one exchange after the other (HTTP/1.1) or side by side (HTTP/2).
 
-use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
@@ -9,25 +8,20 @@ use std::task::Poll;
 use std::time::Duration;
 
 use narthex_contract::{Detail, Reason, core};
-use narthex_net::{
-    BodyBuffer, Deadline, H1Server, H2Server, H2ServerStream, HeadError, Inbound, Stream, accept_h2,
-};
+use narthex_net::{BodyBuffer, Deadline, H1Server, HeadError, Inbound, Stream};
 use narthex_wire::{ParseError, Version};
 
 use crate::answer::{refusal, stamp};
+use crate::connection_h2::serve_h2;
 use crate::exchange::{Interrupt, Line, Peer, Run};
 use crate::finish::Finish;
 use crate::request::handle;
 use crate::routing::identify;
-use crate::snapshot::ListenerPlan;
 use crate::worker::{Phase, Registered, Worker};
 
 /// How long, and how many bytes, a closing connection still listens so that the last answer is not lost to a reset.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
-
-/// How long an HTTP/2 client has to acknowledge that its idle connection ends.
-const GOODBYE: Duration = Duration::from_secs(2);
 
 /// When the worker closes idle connections, a request may be on its way already: for so long one is still taken.
 const LAST_CALL: Duration = Duration::from_millis(50);
@@ -192,7 +186,7 @@ impl Connection<'_> {
 }
 
 /// What follows an exchange.
-enum Next {
+pub enum Next {
     Another,
     /// There was no request: the reactor had announced bytes that are not there (a fresh socket is announced so).
     Nothing,
@@ -265,7 +259,7 @@ async fn h1_exchange(mut line: Line<'_>) -> Next {
 
 /// How the handling of a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ended {
+pub enum Ended {
     Answered,
     /// The answer broke off, visibly.
     Cut,
@@ -273,7 +267,7 @@ enum Ended {
 }
 
 /// Handles the request; a panic or a time-out of a policy ends this exchange only.
-async fn guarded(run: &mut Run, line: &mut Line<'_>) -> Ended {
+pub async fn guarded(run: &mut Run, line: &mut Line<'_>) -> Ended {
     let handled = {
         let mut handling = std::pin::pin!(handle(run, line));
         poll_fn(|cx| match std::panic::catch_unwind(AssertUnwindSafe(|| handling.as_mut().poll(cx))) {
@@ -306,7 +300,7 @@ async fn guarded(run: &mut Run, line: &mut Line<'_>) -> Ended {
     }
 }
 
-async fn refuse_head(mut finish: Finish, mut line: Line<'_>, error: ParseError) -> Next {
+pub async fn refuse_head(mut finish: Finish, mut line: Line<'_>, error: ParseError) -> Next {
     let reason = match (error, error.status()) {
         (ParseError::UnknownExpectation, _) => core::EXPECTATION_FAILED,
         (_, 414) => core::URI_TOO_LONG,
@@ -390,105 +384,4 @@ async fn linger(inbound: Inbound, deadline: &mut Deadline, worker: &Worker) {
         deadline.poll(cx, worker.clock(), due)
     })
     .await;
-}
-
-async fn serve_h2(
-    stream: Stream,
-    first: Vec<u8>,
-    listener: usize,
-    plan: &ListenerPlan,
-    peer: Rc<Peer>,
-    worker: &Rc<Worker>,
-    registered: &Registered,
-) {
-    let mut deadline = Deadline::default();
-    let due = worker.due(plan.bounds.head);
-    let mut accepting = std::pin::pin!(accept_h2(stream, first, &plan.bounds.h2));
-    let accepted = poll_fn(|cx| {
-        if let Poll::Ready(accepted) = accepting.as_mut().poll(cx) {
-            return Poll::Ready(accepted.ok());
-        }
-        deadline.poll(cx, worker.clock(), due).map(|()| None)
-    })
-    .await;
-    if let Some(server) = accepted {
-        h2_streams(server, listener, plan.bounds.idle, peer, worker, registered, deadline).await;
-    }
-}
-
-async fn h2_streams(
-    mut server: H2Server,
-    listener: usize,
-    idle: Duration,
-    peer: Rc<Peer>,
-    worker: &Rc<Worker>,
-    registered: &Registered,
-    mut deadline: Deadline,
-) {
-    let open = Rc::new(Cell::new(0usize));
-    let mut is_drained = false;
-    let mut idle_due = worker.due(idle);
-    loop {
-        let accepted = poll_fn(|cx| {
-            registered.note(cx.waker());
-            if worker.phase() != Phase::Serving && !is_drained {
-                is_drained = true;
-                server.drain();
-                idle_due = worker.due(GOODBYE).min(idle_due);
-            }
-            if let Poll::Ready(accepted) = server.poll_accept(cx) {
-                return Poll::Ready(accepted);
-            }
-            if open.get() > 0 {
-                worker.refresh();
-                idle_due = worker.due(if is_drained { GOODBYE } else { idle });
-            }
-            if deadline.poll(cx, worker.clock(), idle_due).is_ready() {
-                if is_drained {
-                    // It never said that it has read the GOAWAY.
-                    return Poll::Ready(None);
-                }
-                is_drained = true;
-                server.drain();
-                worker.refresh();
-                idle_due = worker.due(GOODBYE);
-                cx.waker().wake_by_ref();
-            }
-            Poll::Pending
-        })
-        .await;
-        let Some(Ok(accepted)) = accepted else { return };
-        let snapshot = worker.snapshot();
-        let Some(plan) = snapshot.listener(listener).cloned() else { return };
-        open.set(open.get() + 1);
-        let (worker, peer, open) = (Rc::clone(worker), Rc::clone(&peer), Rc::clone(&open));
-        tokio::task::spawn_local(async move {
-            let mut finish = Finish::new(&worker);
-            finish.exchange.began = worker.moment();
-            finish.protocol = Version::Http2;
-            let (stream, read) =
-                H2ServerStream::adopt(accepted, &mut finish.exchange.request, &plan.bounds.limits);
-            let mut inbound = Inbound::H2(stream);
-            let mut deadline = worker.take_deadline();
-            let mut line = Line {
-                client: &mut inbound,
-                deadline: &mut deadline,
-                peer: &peer,
-                listener,
-                plan,
-                snapshot,
-                worker: &worker,
-                close: false,
-            };
-            match read {
-                Ok(()) => finish.is_client_gone = guarded(&mut finish, &mut line).await == Ended::ClientGone,
-                Err(HeadError::Malformed(error)) => {
-                    refuse_head(finish, line, error).await;
-                }
-                Err(_) => {}
-            }
-            worker.give_deadline(deadline);
-            open.set(open.get() - 1);
-        });
-    }
 }

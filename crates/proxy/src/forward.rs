@@ -2,17 +2,14 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 
 use narthex_contract::{Detail, Reply, ServiceId, core};
-use narthex_net::{HeadError, Inbound};
 
+use crate::converse::{Attempt, converse};
 use crate::exchange::{Interrupt, Line, Run};
 use crate::forwarded;
-use crate::pump::Broken;
 use crate::service::{Call, Calling, Failure, HostRule, Service};
 use crate::snapshot::{PathEdit, Route};
-use crate::stream::{client_fault, poll_upload};
 
 /// Instances that are tried where none could have begun to process the request.
 const TRIES: u16 = 3;
@@ -71,6 +68,7 @@ fn prepare(run: &mut Run, line: &Line<'_>, service: &Service, route: &Route) {
         debug_assert!(upgraded.is_ok(), "removing cannot fail");
     }
     let host = match &service.settings.host {
+        HostRule::Keep if exchange.authority.is_empty() => &*service.settings.authority,
         HostRule::Keep => &exchange.authority,
         HostRule::Fixed(host) => &**host,
     };
@@ -86,13 +84,6 @@ fn stripped<'p>(path: &'p str, prefix: &str) -> &'p str {
         Some(rest) if rest.starts_with('/') => rest,
         _ => path,
     }
-}
-
-/// How a try ended well.
-enum Attempt {
-    Answered(Call),
-    /// Not the service's failure: the request's body is refused.
-    Refused(Reply),
 }
 
 type Failed = (Failure, Option<u64>);
@@ -130,128 +121,4 @@ async fn attempt(
     run.exchange.timings.connected = line.worker.now();
     let outcome = converse(run, line, service, route, call).await?;
     Ok(outcome.map_err(|failure| (failure, Some(instance))))
-}
-
-/// What one turn of the conversation brought.
-enum Turn {
-    Head(Result<(), HeadError>),
-    Upload(Broken),
-}
-
-/// Sends the request and reads the response's head, both at once.
-async fn converse(
-    run: &mut Run,
-    line: &mut Line<'_>,
-    service: &Arc<Service>,
-    route: &Route,
-    mut call: Call,
-) -> Result<Result<Attempt, Failure>, Interrupt> {
-    let times = &route.service_times.over(&service.settings.times);
-    let mut interim = 0;
-    let first_byte = times.first_byte.min(route.times.deadline).as_nanos() as u64;
-    let mut broken: Option<Broken> = None;
-    let mut moved = (0, line.worker.now());
-    let mut has_waited = false;
-    loop {
-        // Until the service says `100`, or answers, the client owes nothing (RFC 9110 10.1.1).
-        let awaits_continue = run.exchange.request.expect_continue && interim == 0;
-        let turn = {
-            let Run { upload, whole_body, response, exchange, .. } = run;
-            std::future::poll_fn(|cx| {
-                if broken.is_none()
-                    && !upload.is_done()
-                    && let Poll::Ready(Err(error)) =
-                        poll_upload(upload, whole_body, cx, line.client, &mut call.outbound)
-                {
-                    return Poll::Ready(Ok(Turn::Upload(error)));
-                }
-                let method = &exchange.request.method;
-                if let Poll::Ready(read) =
-                    call.outbound.poll_head(cx, response, method, &service.settings.limits)
-                {
-                    return Poll::Ready(Ok(Turn::Head(read)));
-                }
-                let mark = if upload.is_done() { u64::MAX } else { upload.carried };
-                if mark != moved.0 {
-                    // Before the first wait the time is that of the request's head: close enough.
-                    let now = if has_waited { line.worker.refresh() } else { line.worker.now() };
-                    moved = (mark, now);
-                }
-                has_waited = true;
-                let is_its_turn = upload.is_done() || (awaits_continue && upload.carried == 0);
-                let patience = if is_its_turn { first_byte } else { stall(line, times) };
-                line.poll_interrupt(cx, moved.1.saturating_add(patience)).map(Err)
-            })
-            .await
-        };
-        run.exchange.bytes_in = run.exchange.bytes_in.max(run.upload.carried);
-        match turn {
-            Ok(Turn::Head(Ok(()))) if run.response.is_interim() => {
-                interim += 1;
-                if interim > service.settings.max_interim {
-                    return Ok(Err(Failure::new(core::SERVICE_PROTOCOL, "too many interim responses")));
-                }
-                if let Err(failure) = relay_interim(run, line).await? {
-                    return Ok(Err(failure));
-                }
-            }
-            Ok(Turn::Head(Ok(()))) => {
-                run.exchange.timings.first_byte = line.worker.refresh();
-                return Ok(Ok(Attempt::Answered(call)));
-            }
-            Ok(Turn::Head(Err(error))) => {
-                let mut failure = Failure::of_head(&error);
-                let said_nothing = interim == 0 && run.response.buffer_mut().is_empty();
-                if failure.reason == core::SERVICE_CLOSED && said_nothing {
-                    let is_idempotent = run.exchange.request.method.is_idempotent();
-                    failure.may_replay = is_idempotent || (call.is_reused && !call.outbound.wrote_any());
-                }
-                return Ok(Err(failure));
-            }
-            Ok(Turn::Upload(Broken::Refused(reply))) => return Ok(Ok(Attempt::Refused(reply))),
-            Ok(Turn::Upload(Broken::Source(fault))) => {
-                return client_fault(fault).map(|reply| Ok(Attempt::Refused(reply)));
-            }
-            // The instance takes no more: it may have answered already.
-            Ok(Turn::Upload(error @ Broken::Sink)) => broken = Some(error),
-            Err(Interrupt::ClientGone) => return Err(Interrupt::ClientGone),
-            Err(Interrupt::TimedOut)
-                if run.upload.is_done()
-                    || broken.is_some()
-                    || (awaits_continue && run.upload.carried == 0) =>
-            {
-                let is_deadline = route.times.deadline < times.first_byte;
-                let reason = if is_deadline { core::DEADLINE } else { core::SERVICE_TIMEOUT };
-                return Ok(Err(Failure::new(reason, "no response's head in time")));
-            }
-            Err(Interrupt::TimedOut) => return Ok(stalled(run)),
-        }
-    }
-}
-
-/// How long the request's body may stand still.
-fn stall(line: &Line<'_>, times: &crate::ServiceTimes) -> u64 {
-    times.write.min(line.plan.bounds.body).as_nanos() as u64
-}
-
-fn stalled(run: &Run) -> Result<Attempt, Failure> {
-    match run.upload.waits_for() {
-        crate::pump::WaitsFor::Source => Ok(Attempt::Refused(core::BODY_TIMEOUT.into())),
-        crate::pump::WaitsFor::Sink => {
-            Err(Failure::new(core::SERVICE_TIMEOUT, "the instance took no more of the request's body"))
-        }
-    }
-}
-
-/// A 1xx goes on to the client as it comes (RFC 9110 15.2); 101 nobody asked for.
-async fn relay_interim(run: &mut Run, line: &mut Line<'_>) -> Result<Result<(), Failure>, Interrupt> {
-    if run.response.status == 101 {
-        return Ok(Err(Failure::new(core::SERVICE_PROTOCOL, "101 without an upgrade")));
-    }
-    line.client.interim(&run.response, &run.exchange.request);
-    run.response.next_after_interim();
-    let due = line.due(line.plan.bounds.write);
-    let mut nothing = narthex_net::BodyBuffer::default();
-    let sent = line.wait(due, |cx, client: &mut Inbound| client.poll_send(cx, &mut nothing, false)).await?;
-    if sent.is_err() { Err(Interrupt::ClientGone) } else { Ok(Ok(())) }
 }

@@ -6,8 +6,11 @@ mod accept;
 mod answer;
 mod chain;
 mod connection;
+mod connection_h2;
+mod converse;
 mod exchange;
 mod finish;
+mod fleet;
 mod forward;
 mod forwarded;
 mod problem;
@@ -21,6 +24,7 @@ mod worker;
 
 pub use chain::{Chain, Link, Reached};
 pub use exchange::Run;
+pub use fleet::{Fleet, FleetOptions};
 pub use forwarded::ForwardedRules;
 pub use problem::problem_json;
 pub use request::handle;
@@ -33,4 +37,4 @@ pub use snapshot::{
     DeadlineScope, FallbackStep, Gateway, ListenerBounds, ListenerPlan, PathEdit, Route, RouteTimes,
     Snapshot, TimesOverride, To,
 };
-pub use worker::{Fleet, FleetOptions, Phase, Worker};
+pub use worker::{Phase, Worker};

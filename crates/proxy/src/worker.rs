@@ -1,5 +1,5 @@
-//! A worker: one thread, one runtime, its own connections and pools. The fleet: all of them, and how they are told
-//! of a new snapshot, a listener, the end.
+//! A worker: its own connections, pools, timers and clock, and what it does when it is told something.
+//! Never leaves its thread.
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
@@ -9,7 +9,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use narthex_contract::Moment;
-use narthex_net::{Clock, Deadline, Listener};
+use narthex_net::{Clock, Deadline};
 use narthex_telemetry::{AccessLog, AccessRecord, AccessWriter, DateCache, Metrics, WorkerMetrics};
 use slab::Slab;
 use tokio::sync::{mpsc, oneshot};
@@ -23,12 +23,10 @@ use crate::snapshot::Snapshot;
 const RUNS: usize = 256;
 /// A head's buffer above this is not kept.
 const RUN_BYTES: usize = 32 * 1024;
-/// Commands that may wait for a worker.
-const COMMANDS: usize = 1_024;
+/// How often kept connections are looked through.
 const SWEEP: Duration = Duration::from_secs(2);
-const BEAT: Duration = Duration::from_millis(50);
-/// A worker that has not come back for this long is reported.
-const STALL: Duration = Duration::from_millis(100);
+/// How often a worker shows that it is not blocked.
+pub const BEAT: Duration = Duration::from_millis(50);
 
 /// What a worker may be told.
 pub enum Command {
@@ -68,6 +66,28 @@ pub enum Phase {
 /// The load that workers publish: connections.
 #[derive(Debug)]
 pub struct Load(Box<[AtomicUsize]>);
+
+impl Load {
+    pub fn new(workers: usize) -> Arc<Self> {
+        Arc::new(Self((0..workers).map(|_| AtomicUsize::new(0)).collect()))
+    }
+
+    /// Connections of all workers.
+    pub fn all(&self) -> usize {
+        self.0.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+}
+
+/// What a worker begins with.
+pub struct Seed {
+    pub index: usize,
+    pub clock: Clock,
+    pub metrics: Arc<Metrics>,
+    pub access: Option<(AccessLog, Arc<AccessWriter>)>,
+    pub load: Arc<Load>,
+    pub others: Vec<mpsc::Sender<Command>>,
+    pub first: Arc<Snapshot>,
+}
 
 /// The parts of a listener's accepting task.
 #[derive(Default)]
@@ -113,6 +133,71 @@ pub struct Worker {
 }
 
 impl Worker {
+    pub fn new(seed: Seed) -> Self {
+        let random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), seed.index) | 1;
+        Self {
+            index: seed.index,
+            clock: seed.clock,
+            snapshot: RefCell::new(Rc::new(Pinned(seed.first))),
+            pools: RefCell::default(),
+            runs: RefCell::default(),
+            deadlines: RefCell::default(),
+            connections: RefCell::default(),
+            acceptors: RefCell::default(),
+            waiting: RefCell::default(),
+            phase: Cell::new(Phase::Serving),
+            random: Cell::new(random),
+            position: Cell::new((random >> 32) as u32),
+            now: Cell::new(1),
+            unix_offset_ms: Cell::new(0),
+            dates: RefCell::default(),
+            metrics: seed.metrics,
+            access: seed.access.map(|(log, writer)| (RefCell::new(log), writer)),
+            load: seed.load,
+            others: seed.others,
+        }
+    }
+
+    /// Does as it is told, until it is told to stop.
+    pub async fn obey(self: Rc<Self>, mut commands: mpsc::Receiver<Command>, beats: Arc<[AtomicU64]>) {
+        let sweeping = Rc::clone(&self);
+        tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(SWEEP).await;
+                let now = sweeping.refresh();
+                sweeping.pools.borrow_mut().sweep(now);
+            }
+        });
+        let beating = Rc::clone(&self);
+        tokio::task::spawn_local(async move {
+            loop {
+                beating.compare_clocks();
+                beats[beating.index].store(beating.now(), Ordering::Relaxed);
+                tokio::time::sleep(BEAT).await;
+            }
+        });
+        self.compare_clocks();
+        while let Some(command) = commands.recv().await {
+            match command {
+                Command::Adopt(snapshot, done) => {
+                    *self.snapshot.borrow_mut() = Rc::new(Pinned(snapshot));
+                    let _ = done.send(());
+                }
+                Command::Listen { listener, socket } => self.listen(listener, socket),
+                Command::Unlisten { listener, done } => self.unlisten(listener, done),
+                Command::Connection { stream, peer, listener } => {
+                    accept::adopt(stream, peer, listener, &self)
+                }
+                Command::Enter(phase) => self.enter(phase),
+                Command::Emptied(done) => {
+                    self.waiting.borrow_mut().push(done);
+                    self.notify_if_empty();
+                }
+                Command::Stop => return,
+            }
+        }
+    }
+
     pub fn index(&self) -> usize {
         self.index
     }
@@ -235,7 +320,7 @@ impl Worker {
     }
 
     pub fn all_connections(&self) -> usize {
-        self.load.0.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+        self.load.all()
     }
 
     /// The worker that should have the next connection instead of this one.
@@ -356,270 +441,5 @@ impl Drop for Registered {
         self.worker.metrics().connections.sub(1);
         self.worker.load.0[self.worker.index].fetch_sub(1, Ordering::Relaxed);
         self.worker.notify_if_empty();
-    }
-}
-
-/// What workers are started with.
-pub struct FleetOptions {
-    pub workers: usize,
-    pub clock: Clock,
-    pub metrics: Arc<Metrics>,
-    pub access: Option<(AccessWriter, Vec<AccessLog>)>,
-    pub first: Arc<Snapshot>,
-}
-
-/// All workers.
-pub struct Fleet {
-    senders: Vec<mpsc::Sender<Command>>,
-    threads: Vec<std::thread::JoinHandle<()>>,
-    load: Arc<Load>,
-    access: Option<Arc<AccessWriter>>,
-    _watchdog: Watchdog,
-}
-
-impl Fleet {
-    pub fn start(options: FleetOptions) -> std::io::Result<Self> {
-        let count = options.workers.max(1);
-        let (senders, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(COMMANDS)).unzip();
-        let load = Arc::new(Load((0..count).map(|_| AtomicUsize::new(0)).collect()));
-        let beats: Arc<[AtomicU64]> = (0..count).map(|_| AtomicU64::new(options.clock.monotonic())).collect();
-        let (writer, logs) = match options.access {
-            Some((writer, logs)) => (Some(Arc::new(writer)), logs),
-            None => (None, Vec::new()),
-        };
-        let mut logs = logs.into_iter();
-        let mut threads = Vec::new();
-        for (index, commands) in receivers.into_iter().enumerate() {
-            let seed = Seed {
-                index,
-                clock: options.clock.clone(),
-                metrics: Arc::clone(&options.metrics),
-                access: writer.clone().and_then(|writer| Some((logs.next()?, writer))),
-                load: Arc::clone(&load),
-                others: senders.clone(),
-                first: Arc::clone(&options.first),
-                beats: Arc::clone(&beats),
-            };
-            let name = format!("worker-{index}");
-            threads.push(std::thread::Builder::new().name(name).spawn(move || seed.run(commands))?);
-        }
-        let watchdog = Watchdog::start(options.clock, beats, options.metrics)?;
-        Ok(Self { senders, threads, load, access: writer, _watchdog: watchdog })
-    }
-
-    pub fn workers(&self) -> usize {
-        self.senders.len()
-    }
-
-    pub fn access(&self) -> Option<&Arc<AccessWriter>> {
-        self.access.as_ref()
-    }
-
-    pub fn connections(&self) -> usize {
-        self.load.0.iter().map(|count| count.load(Ordering::Relaxed)).sum()
-    }
-
-    /// All workers answer by `snapshot` when this returns.
-    pub async fn adopt(&self, snapshot: &Arc<Snapshot>) {
-        self.all(|done| Command::Adopt(Arc::clone(snapshot), done)).await;
-    }
-
-    /// Gives each worker its socket.
-    pub async fn listen(&self, index: usize, listener: Listener) {
-        for (sender, socket) in self.senders.iter().zip(listener.sockets) {
-            // A worker ends only after the fleet has told it to.
-            let _ = sender.send(Command::Listen { listener: index, socket }).await;
-        }
-    }
-
-    /// Accepts what is queued, then closes the listener. Returns when all workers have.
-    pub async fn unlisten(&self, index: usize) {
-        self.all(|done| Command::Unlisten { listener: index, done }).await;
-    }
-
-    pub async fn enter(&self, phase: Phase) {
-        for sender in &self.senders {
-            let _ = sender.send(Command::Enter(phase)).await;
-        }
-    }
-
-    /// Returns when no connection is left.
-    pub async fn emptied(&self) {
-        self.all(Command::Emptied).await;
-    }
-
-    async fn all(&self, make: impl Fn(oneshot::Sender<()>) -> Command) {
-        let mut waits = Vec::new();
-        for sender in &self.senders {
-            let (done, wait) = oneshot::channel();
-            if sender.send(make(done)).await.is_ok() {
-                waits.push(wait);
-            }
-        }
-        for wait in waits {
-            // A worker that ended has nothing more to do.
-            let _ = wait.await;
-        }
-    }
-
-    /// Tells the workers to end.
-    pub async fn halt(&self) {
-        for sender in &self.senders {
-            let _ = sender.send(Command::Stop).await;
-        }
-    }
-
-    /// Ends the workers, whatever they have in hand.
-    pub async fn stop(self) {
-        self.halt().await;
-        for thread in self.threads {
-            let _ = thread.join();
-        }
-    }
-}
-
-/// What a worker's thread begins with.
-struct Seed {
-    index: usize,
-    clock: Clock,
-    metrics: Arc<Metrics>,
-    access: Option<(AccessLog, Arc<AccessWriter>)>,
-    load: Arc<Load>,
-    others: Vec<mpsc::Sender<Command>>,
-    first: Arc<Snapshot>,
-    beats: Arc<[AtomicU64]>,
-}
-
-impl Seed {
-    fn run(self, commands: mpsc::Receiver<Command>) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.expect("a runtime needs an epoll descriptor, and the process has just started");
-        let tasks = tokio::task::LocalSet::new();
-        let beats = Arc::clone(&self.beats);
-        let worker = Rc::new(self.into_worker());
-        tasks.block_on(&runtime, async move {
-            let ended = Rc::new(Cell::new(None));
-            let is_over = Rc::clone(&ended);
-            tokio::task::spawn_local(async move {
-                obey(worker, commands, beats).await;
-                if let Some(waker) = is_over.replace(None) {
-                    Waker::wake(waker);
-                }
-            });
-            // This future is polled at each turn of the worker: it must cost next to nothing.
-            let mut has_begun = false;
-            std::future::poll_fn(|cx| {
-                let is_over = has_begun && ended.replace(None).is_none();
-                has_begun = true;
-                if is_over {
-                    return std::task::Poll::Ready(());
-                }
-                ended.set(Some(cx.waker().clone()));
-                std::task::Poll::Pending
-            })
-            .await;
-        });
-    }
-
-    fn into_worker(self) -> Worker {
-        let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), self.index) | 1;
-        Worker {
-            index: self.index,
-            clock: self.clock,
-            snapshot: RefCell::new(Rc::new(Pinned(self.first))),
-            pools: RefCell::default(),
-            runs: RefCell::default(),
-            deadlines: RefCell::default(),
-            connections: RefCell::default(),
-            acceptors: RefCell::default(),
-            waiting: RefCell::default(),
-            phase: Cell::new(Phase::Serving),
-            random: Cell::new(seed),
-            position: Cell::new((seed >> 32) as u32),
-            now: Cell::new(1),
-            unix_offset_ms: Cell::new(0),
-            dates: RefCell::default(),
-            metrics: self.metrics,
-            access: self.access.map(|(log, writer)| (RefCell::new(log), writer)),
-            load: self.load,
-            others: self.others,
-        }
-    }
-}
-
-async fn obey(worker: Rc<Worker>, mut commands: mpsc::Receiver<Command>, beats: Arc<[AtomicU64]>) {
-    let sweeping = Rc::clone(&worker);
-    tokio::task::spawn_local(async move {
-        loop {
-            tokio::time::sleep(SWEEP).await;
-            let now = sweeping.refresh();
-            sweeping.pools.borrow_mut().sweep(now);
-        }
-    });
-    let beating = Rc::clone(&worker);
-    tokio::task::spawn_local(async move {
-        loop {
-            beating.compare_clocks();
-            beats[beating.index].store(beating.now(), Ordering::Relaxed);
-            tokio::time::sleep(BEAT).await;
-        }
-    });
-    worker.compare_clocks();
-    while let Some(command) = commands.recv().await {
-        match command {
-            Command::Adopt(snapshot, done) => {
-                *worker.snapshot.borrow_mut() = Rc::new(Pinned(snapshot));
-                let _ = done.send(());
-            }
-            Command::Listen { listener, socket } => worker.listen(listener, socket),
-            Command::Unlisten { listener, done } => worker.unlisten(listener, done),
-            Command::Connection { stream, peer, listener } => accept::adopt(stream, peer, listener, &worker),
-            Command::Enter(phase) => worker.enter(phase),
-            Command::Emptied(done) => {
-                worker.waiting.borrow_mut().push(done);
-                worker.notify_if_empty();
-            }
-            Command::Stop => return,
-        }
-    }
-}
-
-/// Reports workers that do not come back.
-struct Watchdog {
-    stop: Arc<std::sync::atomic::AtomicBool>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Watchdog {
-    fn start(clock: Clock, beats: Arc<[AtomicU64]>, metrics: Arc<Metrics>) -> std::io::Result<Self> {
-        let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = std::thread::Builder::new().name("watchdog".into()).spawn(move || {
-            let mut is_stalled = vec![false; beats.len()];
-            while !stopped.load(Ordering::Relaxed) {
-                std::thread::park_timeout(BEAT);
-                let now = clock.monotonic();
-                for (worker, beat) in beats.iter().enumerate() {
-                    let silent = Duration::from_nanos(now.saturating_sub(beat.load(Ordering::Relaxed)));
-                    let stalls = silent > BEAT + STALL;
-                    if stalls && !is_stalled[worker] {
-                        metrics.workers[worker].stalls.add_shared(1);
-                        tracing::warn!(worker, ?silent, "a worker does not return: something blocks it");
-                    }
-                    is_stalled[worker] = stalls;
-                }
-            }
-        })?;
-        Ok(Self { stop, thread: Some(thread) })
-    }
-}
-
-impl Drop for Watchdog {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            let _ = thread.join();
-        }
     }
 }

@@ -168,11 +168,8 @@ impl AccessLog {
     pub fn write(&mut self, record: &AccessRecord<'_>, writer: &AccessWriter) {
         self.line.clear();
         record.write(&mut self.dates, &mut self.line);
-        match self.ring.write_chunk_uninit(self.line.len()) {
-            Ok(chunk) => {
-                chunk.fill_from_iter(self.line.iter().copied());
-            }
-            Err(_) => self.shared.dropped.add_shared(1),
+        if self.ring.push_entire_slice(&self.line).is_err() {
+            self.shared.dropped.add_shared(1);
         }
         if self.shared.parked.load(Ordering::Relaxed) && self.shared.parked.swap(false, Ordering::AcqRel) {
             writer.wake();

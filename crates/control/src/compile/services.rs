@@ -82,9 +82,10 @@ fn settings(work: &mut Work<'_>, service: &config::Service) -> Option<Settings> 
         protocol: protocol.unwrap_or(Protocol::Http1),
         host: match &service.host {
             config::HostRule::Keep => HostRule::Keep,
-            config::HostRule::Service => HostRule::Fixed(authority.into()),
+            config::HostRule::Service => HostRule::Fixed(authority.as_str().into()),
             config::HostRule::Name(name) => HostRule::Fixed(name.as_str().into()),
         },
+        authority: authority.as_str().into(),
         balance: match service.balance {
             config::Balance::RoundRobin => Balance::RoundRobin,
             config::Balance::LeastRequest => Balance::LeastRequest,

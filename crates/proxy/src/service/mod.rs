@@ -66,6 +66,8 @@ impl Default for ServiceTimes {
 pub struct Settings {
     pub protocol: Protocol,
     pub host: HostRule,
+    /// The service's own host and port: what it is told where the client asked for none (HTTP/1.0).
+    pub authority: Box<str>,
     pub balance: Balance,
     pub times: ServiceTimes,
     pub limits: Limits,
@@ -83,6 +85,7 @@ impl Default for Settings {
         Self {
             protocol: Protocol::Http1,
             host: HostRule::Keep,
+            authority: "localhost".into(),
             balance: Balance::RoundRobin,
             times: ServiceTimes::default(),
             limits: Limits::default(),

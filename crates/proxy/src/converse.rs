@@ -1,0 +1,173 @@
+//! The conversation with one instance: the request goes out while the response's head is awaited, interim responses
+//! go on to the client, and each way to fail gets its reason. Picks no instance and tries no second one.
+
+use std::sync::Arc;
+use std::task::Poll;
+
+use narthex_contract::core;
+use narthex_net::{HeadError, Inbound};
+
+use crate::ServiceTimes;
+use crate::exchange::{Interrupt, Line, Run};
+use crate::pump::Broken;
+use crate::service::{Call, Failure, Service};
+use crate::snapshot::Route;
+use crate::stream::{client_fault, poll_upload};
+
+/// How a conversation ended well.
+pub enum Attempt {
+    Answered(Call),
+    /// Not the service's failure: the request's body is refused.
+    Refused(narthex_contract::Reply),
+}
+
+/// What one turn of the conversation brought.
+enum Turn {
+    Head(Result<(), HeadError>),
+    Upload(Broken),
+}
+
+/// What it depends on, and how far it has come.
+struct Conversation<'c> {
+    service: &'c Service,
+    times: ServiceTimes,
+    /// Nanoseconds that the service has from the request's last byte.
+    first_byte: u64,
+    /// The route's deadline is shorter than the service's own time.
+    is_deadline: bool,
+    interim: u32,
+    /// The instance takes no more of the request: it may have answered already.
+    is_broken: bool,
+    /// How far the request's body had come, and when.
+    moved: (u64, u64),
+    has_waited: bool,
+}
+
+/// Sends the request and reads the response's head, both at once.
+pub async fn converse(
+    run: &mut Run,
+    line: &mut Line<'_>,
+    service: &Arc<Service>,
+    route: &Route,
+    mut call: Call,
+) -> Result<Result<Attempt, Failure>, Interrupt> {
+    let times = route.service_times.over(&service.settings.times);
+    let mut conversation = Conversation {
+        service,
+        times,
+        first_byte: times.first_byte.min(route.times.deadline).as_nanos() as u64,
+        is_deadline: route.times.deadline < times.first_byte,
+        interim: 0,
+        is_broken: false,
+        moved: (0, line.worker.now()),
+        has_waited: false,
+    };
+    loop {
+        let turn = conversation.turn(run, line, &mut call).await;
+        run.exchange.bytes_in = run.exchange.bytes_in.max(run.upload.carried);
+        match turn {
+            Ok(Turn::Head(Ok(()))) if run.response.is_interim() => {
+                if let Err(failure) = conversation.relay_interim(run, line).await? {
+                    return Ok(Err(failure));
+                }
+            }
+            Ok(Turn::Head(Ok(()))) => {
+                run.exchange.timings.first_byte = line.worker.refresh();
+                return Ok(Ok(Attempt::Answered(call)));
+            }
+            Ok(Turn::Head(Err(error))) => return Ok(Err(conversation.no_head(run, &call, &error))),
+            Ok(Turn::Upload(Broken::Refused(reply))) => return Ok(Ok(Attempt::Refused(reply))),
+            Ok(Turn::Upload(Broken::Source(fault))) => {
+                return client_fault(fault).map(|reply| Ok(Attempt::Refused(reply)));
+            }
+            Ok(Turn::Upload(Broken::Sink)) => conversation.is_broken = true,
+            Err(Interrupt::ClientGone) => return Err(Interrupt::ClientGone),
+            Err(Interrupt::TimedOut) => return Ok(conversation.late(run)),
+        }
+    }
+}
+
+impl Conversation<'_> {
+    /// Until the service says `100`, or answers, the client owes nothing (RFC 9110 10.1.1).
+    fn is_services_turn(&self, run: &Run) -> bool {
+        let awaits_continue = run.exchange.request.expect_continue && self.interim == 0;
+        run.upload.is_done() || self.is_broken || (awaits_continue && run.upload.carried == 0)
+    }
+
+    async fn turn(&mut self, run: &mut Run, line: &mut Line<'_>, call: &mut Call) -> Result<Turn, Interrupt> {
+        std::future::poll_fn(|cx| {
+            if !self.is_broken && !run.upload.is_done() {
+                let Run { upload, whole_body, .. } = &mut *run;
+                let polled = poll_upload(upload, whole_body, cx, line.client, &mut call.outbound);
+                if let Poll::Ready(Err(error)) = polled {
+                    return Poll::Ready(Ok(Turn::Upload(error)));
+                }
+            }
+            let Run { response, exchange, .. } = &mut *run;
+            let (method, limits) = (&exchange.request.method, &self.service.settings.limits);
+            if let Poll::Ready(read) = call.outbound.poll_head(cx, response, method, limits) {
+                return Poll::Ready(Ok(Turn::Head(read)));
+            }
+            let mark = if run.upload.is_done() { u64::MAX } else { run.upload.carried };
+            if mark != self.moved.0 {
+                // Before the first wait the time is that of the request's head: close enough.
+                let now = if self.has_waited { line.worker.refresh() } else { line.worker.now() };
+                self.moved = (mark, now);
+            }
+            self.has_waited = true;
+            let patience = if self.is_services_turn(run) { self.first_byte } else { self.stall(line) };
+            line.poll_interrupt(cx, self.moved.1.saturating_add(patience)).map(Err)
+        })
+        .await
+    }
+
+    /// How long the request's body may stand still.
+    fn stall(&self, line: &Line<'_>) -> u64 {
+        self.times.write.min(line.plan.bounds.body).as_nanos() as u64
+    }
+
+    fn no_head(&self, run: &mut Run, call: &Call, error: &HeadError) -> Failure {
+        let mut failure = Failure::of_head(error);
+        let said_nothing = self.interim == 0 && run.response.buffer_mut().is_empty();
+        if failure.reason == core::SERVICE_CLOSED && said_nothing {
+            let is_idempotent = run.exchange.request.method.is_idempotent();
+            failure.may_replay = is_idempotent || (call.is_reused && !call.outbound.wrote_any());
+        }
+        failure
+    }
+
+    fn late(&self, run: &Run) -> Result<Attempt, Failure> {
+        if self.is_services_turn(run) {
+            let reason = if self.is_deadline { core::DEADLINE } else { core::SERVICE_TIMEOUT };
+            return Err(Failure::new(reason, "no response's head in time"));
+        }
+        match run.upload.waits_for() {
+            crate::pump::WaitsFor::Source => Ok(Attempt::Refused(core::BODY_TIMEOUT.into())),
+            crate::pump::WaitsFor::Sink => {
+                Err(Failure::new(core::SERVICE_TIMEOUT, "the instance took no more of the request's body"))
+            }
+        }
+    }
+
+    /// A 1xx goes on to the client as it comes (RFC 9110 15.2); 101 nobody asked for.
+    async fn relay_interim(
+        &mut self,
+        run: &mut Run,
+        line: &mut Line<'_>,
+    ) -> Result<Result<(), Failure>, Interrupt> {
+        self.interim += 1;
+        if self.interim > self.service.settings.max_interim {
+            return Ok(Err(Failure::new(core::SERVICE_PROTOCOL, "too many interim responses")));
+        }
+        if run.response.status == 101 {
+            return Ok(Err(Failure::new(core::SERVICE_PROTOCOL, "101 without an upgrade")));
+        }
+        line.client.interim(&run.response, &run.exchange.request);
+        run.response.next_after_interim();
+        let due = line.due(line.plan.bounds.write);
+        let mut nothing = narthex_net::BodyBuffer::default();
+        let sent =
+            line.wait(due, |cx, client: &mut Inbound| client.poll_send(cx, &mut nothing, false)).await?;
+        if sent.is_err() { Err(Interrupt::ClientGone) } else { Ok(Ok(())) }
+    }
+}
