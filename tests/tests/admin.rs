@@ -150,7 +150,9 @@ fn a_token_guards_all_but_the_probes() {
     let file = workspace.write("narthex.yaml", &guarded("one")).unwrap();
     let gateway = Process::start_in(workspace, &file, &[]);
     for path in ["/status", "/metrics", "/config"] {
-        for fields in ["", "Authorization: Bearer wrong\r\n", "Authorization: Basic s3cret-and-long-enough\r\n"] {
+        for fields in
+            ["", "Authorization: Bearer wrong\r\n", "Authorization: Basic s3cret-and-long-enough\r\n"]
+        {
             let refused = gateway.ask("GET", path, fields, "");
             assert_eq!(refused.status, 401, "{path} {fields}");
             assert!(refused.field("WWW-Authenticate").is_some());
@@ -159,7 +161,11 @@ fn a_token_guards_all_but_the_probes() {
         let answer = gateway.ask("GET", path, "Authorization: Bearer s3cret-and-long-enough\r\n", "");
         assert_eq!(answer.status, 200, "{path}");
         // `auth-scheme` is case-insensitive: RFC 9110 11.1.
-        assert_eq!(gateway.ask("GET", path, "Authorization: bearer s3cret-and-long-enough\r\n", "").status, 200, "{path}");
+        assert_eq!(
+            gateway.ask("GET", path, "Authorization: bearer s3cret-and-long-enough\r\n", "").status,
+            200,
+            "{path}"
+        );
     }
     assert_eq!(gateway.ask("PUT", "/config", "", &guarded("two")).status, 401);
     assert_eq!((gateway.get("/livez").status, gateway.get("/readyz").status), (200, 200));
@@ -201,7 +207,8 @@ fn a_swapped_directory_goes_live_as_kubernetes_does_it() {
 #[test]
 fn an_included_file_is_followed_too() {
     let workspace = Workspace::new().unwrap();
-    let (head, gateways) = says("one").split_once("gateways:").map(|(h, g)| (h.to_owned(), g.to_owned())).unwrap();
+    let (head, gateways) =
+        says("one").split_once("gateways:").map(|(h, g)| (h.to_owned(), g.to_owned())).unwrap();
     workspace.write("more.yaml", &format!("gateways:{gateways}")).unwrap();
     let file = workspace.write("narthex.yaml", &format!("{head}include: [more.yaml]\n")).unwrap();
     let gateway = Process::start_in(workspace, &file, &[WATCH]);

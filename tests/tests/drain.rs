@@ -59,9 +59,10 @@ fn http1_without_a_grace_time_loses_nothing() {
     assert_eq!(status.code(), Some(0), "{}", gateway.log());
     // An idle connection may be closed at the very moment when a client sends: only that much, only where a request
     // crosses the close (RFC 9112 9.5), and never after a byte of it was read.
-    let cut = report.failures.iter().filter(|failure| {
-        !matches!(failure.kind, FailureKind::ConnectRefused | FailureKind::ClosedReused)
-    });
+    let cut = report
+        .failures
+        .iter()
+        .filter(|failure| !matches!(failure.kind, FailureKind::ConnectRefused | FailureKind::ClosedReused));
     let cut: Vec<_> = cut.take(10).collect();
     assert!(cut.is_empty(), "{cut:#?}");
     let sent = service.log().len() as u64;
@@ -92,9 +93,7 @@ fn during_the_grace_time_it_is_not_ready_and_answers() {
     let mut old = RawClient::connect(address).unwrap();
     assert_eq!(old.exchange("GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap().status, 200);
     gateway.signal("TERM");
-    narthex_tests::eventually("not ready", PATIENCE, || {
-        (gateway.get("/readyz").status == 503).then_some(())
-    });
+    narthex_tests::eventually("not ready", PATIENCE, || (gateway.get("/readyz").status == 503).then_some(()));
     assert_eq!(gateway.get("/livez").status, 200);
     let mut new = RawClient::connect(address).unwrap();
     for client in [&mut old, &mut new] {

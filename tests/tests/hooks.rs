@@ -220,13 +220,22 @@ fn on_request_body_sees_all_of_it_within_its_bound() {
     assert_eq!(scene.told(), ["body hello", "end 200 nobody"]);
     let received = &scene.service.log()[0];
     assert_eq!((received.body.as_slice(), received.field("x-edited")), (b"hello".as_slice(), Some("yes")));
-    for (act, status) in [(Act::Refuse, 503), (Act::Answer, 203), (Act::SuspendAndContinue, 200), (Act::SuspendAndRefuse, 503)] {
+    for (act, status) in
+        [(Act::Refuse, 503), (Act::Answer, 203), (Act::SuspendAndContinue, 200), (Act::SuspendAndRefuse, 503)]
+    {
         assert_eq!(Scene::new(Hooks::REQUEST_BODY, act, false).ask().0, status, "{act:?}");
     }
     let scene = Scene::new(Hooks::REQUEST_BODY, Act::Continue, false);
     for framing in ["Content-Length: 2000", "Transfer-Encoding: chunked"] {
-        let body = if framing.starts_with('C') { "x".repeat(2000) } else { format!("7d0\r\n{}\r\n0\r\n\r\n", "x".repeat(2000)) };
-        let answer = scene.client().exchange(format!("POST /held HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n{body}")).unwrap();
+        let body = if framing.starts_with('C') {
+            "x".repeat(2000)
+        } else {
+            format!("7d0\r\n{}\r\n0\r\n\r\n", "x".repeat(2000))
+        };
+        let answer = scene
+            .client()
+            .exchange(format!("POST /held HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n{body}"))
+            .unwrap();
         assert_eq!((answer.status, answer.reason().as_str()), (413, "body_too_large"), "{framing}");
     }
     assert!(scene.service.log().is_empty());
@@ -234,7 +243,9 @@ fn on_request_body_sees_all_of_it_within_its_bound() {
 
 #[test]
 fn on_failure_answers_in_the_services_stead() {
-    for (act, status) in [(Act::Continue, 502), (Act::Answer, 203), (Act::Refuse, 503), (Act::SuspendAndRefuse, 503)] {
+    for (act, status) in
+        [(Act::Continue, 502), (Act::Answer, 203), (Act::Refuse, 503), (Act::SuspendAndRefuse, 503)]
+    {
         let service = FakeService::start(answer::close_at_once());
         let scene = Scene::with(service, Hooks::FAILURE, act, false);
         assert_eq!(scene.ask().0, status, "{act:?}");
@@ -246,9 +257,14 @@ fn on_failure_answers_in_the_services_stead() {
 fn on_response_edits_and_replaces() {
     let scene = Scene::new(Hooks::RESPONSE, Act::Continue, false);
     let answer = scene.client().exchange(POST).unwrap();
-    assert_eq!((answer.status, answer.field("x-answer-edited"), answer.text().as_str()), (202, Some("yes"), "ok"));
+    assert_eq!(
+        (answer.status, answer.field("x-answer-edited"), answer.text().as_str()),
+        (202, Some("yes"), "ok")
+    );
     assert_eq!(scene.told(), ["response 200", "end 202 nobody"]);
-    for (act, status) in [(Act::Refuse, 503), (Act::Answer, 203), (Act::SuspendAndContinue, 202), (Act::SuspendAndRefuse, 503)] {
+    for (act, status) in
+        [(Act::Refuse, 503), (Act::Answer, 203), (Act::SuspendAndContinue, 202), (Act::SuspendAndRefuse, 503)]
+    {
         assert_eq!(Scene::new(Hooks::RESPONSE, act, false).ask().0, status, "{act:?}");
     }
 }
@@ -269,7 +285,11 @@ fn a_shadow_touches_nothing() {
             assert_eq!((answer.status, answer.text().as_str()), (200, "ok"), "{at:?} {act:?}");
             assert_eq!(answer.field("x-answer-edited"), None, "{at:?} {act:?}");
             let log = scene.service.log();
-            assert_eq!((log[0].field("x-edited"), log[0].body.as_slice()), (None, b"hello".as_slice()), "{at:?} {act:?}");
+            assert_eq!(
+                (log[0].field("x-edited"), log[0].body.as_slice()),
+                (None, b"hello".as_slice()),
+                "{at:?} {act:?}"
+            );
             assert_eq!(scene.told().last().map(String::as_str), Some("end 200 nobody"), "{at:?} {act:?}");
         }
     }
@@ -289,12 +309,16 @@ fn a_panic_ends_one_exchange_and_the_end_is_told_once() {
         (Hooks::BODY_STEP, Act::Panic),
     ] {
         let scene = Scene::new(at, act, false);
-        let load = Load::http1(LoadOptions { target: "/free".into(), ..LoadOptions::new(scene.gateway.address()) });
-        let load2 = Load::http2(LoadOptions { target: "/free".into(), ..LoadOptions::new(scene.gateway.address()) });
+        let load =
+            Load::http1(LoadOptions { target: "/free".into(), ..LoadOptions::new(scene.gateway.address()) });
+        let load2 =
+            Load::http2(LoadOptions { target: "/free".into(), ..LoadOptions::new(scene.gateway.address()) });
         assert!(load.wait_for(20, PATIENCE) && load2.wait_for(20, PATIENCE));
         for round in 1..=3 {
             match scene.client().exchange(POST) {
-                Ok(answer) => assert_eq!((answer.status, answer.reason().as_str()), (500, "internal"), "{at:?} {act:?}"),
+                Ok(answer) => {
+                    assert_eq!((answer.status, answer.reason().as_str()), (500, "internal"), "{at:?} {act:?}")
+                }
                 Err(fault) => assert_eq!(at, Hooks::BODY_STEP, "{at:?} {act:?}: {fault}"),
             }
             let ends = || scene.told.lock().unwrap().iter().filter(|line| line.starts_with("end")).count();
@@ -310,8 +334,14 @@ fn a_panic_ends_one_exchange_and_the_end_is_told_once() {
 #[test]
 fn a_panic_on_one_stream_of_http2_leaves_the_others() {
     let scene = Scene::new(Hooks::REQUEST, Act::Panic, false);
-    let held = Load::http2(LoadOptions { target: "/held".into(), status: 500, connections: 2, ..LoadOptions::new(scene.gateway.address()) });
-    let free = Load::http2(LoadOptions { target: "/free".into(), ..LoadOptions::new(scene.gateway.address()) });
+    let held = Load::http2(LoadOptions {
+        target: "/held".into(),
+        status: 500,
+        connections: 2,
+        ..LoadOptions::new(scene.gateway.address())
+    });
+    let free =
+        Load::http2(LoadOptions { target: "/free".into(), ..LoadOptions::new(scene.gateway.address()) });
     assert!(held.wait_for(20, PATIENCE) && free.wait_for(20, PATIENCE));
     held.stop().expect_flawless();
     free.stop().expect_flawless();
@@ -320,7 +350,8 @@ fn a_panic_on_one_stream_of_http2_leaves_the_others() {
 #[test]
 fn a_panic_at_the_end_harms_no_other_exchange() {
     let scene = Scene::new(Hooks::END, Act::Panic, false);
-    let load = Load::http1(LoadOptions { target: "/free".into(), ..LoadOptions::new(scene.gateway.address()) });
+    let load =
+        Load::http1(LoadOptions { target: "/free".into(), ..LoadOptions::new(scene.gateway.address()) });
     assert!(load.wait_for(20, PATIENCE));
     for _ in 0..3 {
         // The answer was sent before the end is told.
@@ -335,7 +366,8 @@ fn a_panic_at_the_end_harms_no_other_exchange() {
 #[test]
 fn a_policy_that_blocks_delays_the_others_and_harms_none() {
     let scene = Scene::new(Hooks::REQUEST, Act::Block, false);
-    let load = Load::http1(LoadOptions { target: "/free".into(), ..LoadOptions::new(scene.gateway.address()) });
+    let load =
+        Load::http1(LoadOptions { target: "/free".into(), ..LoadOptions::new(scene.gateway.address()) });
     assert!(load.wait_for(20, PATIENCE));
     assert_eq!(scene.ask(), (200, "ok".into()));
     assert!(load.wait_for(20, PATIENCE));
@@ -362,7 +394,9 @@ fn the_end_is_told_once_when_the_client_leaves() {
         let scene = Scene::new(at, Act::SuspendForEver, false);
         let mut client = scene.client();
         client.send(POST).unwrap();
-        eventually("the hook is reached", PATIENCE, || (!scene.told.lock().unwrap().is_empty()).then_some(()));
+        eventually("the hook is reached", PATIENCE, || {
+            (!scene.told.lock().unwrap().is_empty()).then_some(())
+        });
         client.reset().unwrap();
         let told = scene.told();
         assert_eq!(told.len(), 2, "{told:?}");

@@ -114,7 +114,9 @@ fn run(instances: usize, method: &str) -> Run {
                     let length = body.len();
                     sent.fetch_add(1, Ordering::AcqRel);
                     let answer = connection
-                        .exchange(format!("{method} {target} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}"))
+                        .exchange(format!(
+                            "{method} {target} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}"
+                        ))
                         .expect("the gateway answers every request");
                     if answer.status == 200 {
                         answered.fetch_add(1, Ordering::AcqRel);
@@ -130,7 +132,9 @@ fn run(instances: usize, method: &str) -> Run {
         }
         let more = |count: u64| {
             let before = answered.load(Ordering::Acquire);
-            eventually("answers", PATIENCE, || (answered.load(Ordering::Acquire) >= before + count).then_some(()));
+            eventually("answers", PATIENCE, || {
+                (answered.load(Ordering::Acquire) >= before + count).then_some(())
+            });
         };
         for _ in 0..KILLS {
             more(200);
@@ -148,7 +152,8 @@ fn run(instances: usize, method: &str) -> Run {
         is_over.store(true, Ordering::Release);
     });
     gateway.stop();
-    let run = Run { _workspace: workspace, instances, lost: lost.into_inner().unwrap(), sent: sent.into_inner() };
+    let run =
+        Run { _workspace: workspace, instances, lost: lost.into_inner().unwrap(), sent: sent.into_inner() };
     let counts: Vec<_> = run.lost.iter().map(|(reason, targets)| (reason, targets.len())).collect();
     println!("{method}, {} instances: {} sent, not answered: {counts:?}", run.instances.len(), run.sent);
     run

@@ -187,7 +187,9 @@ fn upload(framing: Framing) {
     let client = patient(TcpStream::connect(gateway.address("main")).unwrap());
     let mut sending = client.try_clone().unwrap();
     let sender = std::thread::spawn(move || {
-        sending.write_all(format!("POST / HTTP/1.1\r\nHost: a\r\n{}\r\n\r\n", framing.field()).as_bytes()).unwrap();
+        sending
+            .write_all(format!("POST / HTTP/1.1\r\nHost: a\r\n{}\r\n\r\n", framing.field()).as_bytes())
+            .unwrap();
         framing.write(&mut sending);
     });
     let mut look = watch(&gateway);
@@ -304,7 +306,9 @@ fn a_slow_writers_service_holds_no_more_than_the_buffers() {
             let (count, is_over) = (&count, &is_over);
             scope.spawn(move || {
                 let mut client = patient(TcpStream::connect(listening).unwrap());
-                client.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000000\r\n\r\n").unwrap();
+                client
+                    .write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000000\r\n\r\n")
+                    .unwrap();
                 pour(client, count, is_over);
             });
         }

@@ -31,8 +31,8 @@ fn a_refused_configuration_is_3_and_says_where() {
     std::fs::write(&file, "narthex: 1\nlistenrs: {}\n").unwrap();
     for command in ["check", "run"] {
         let output = narthex(&[command, "--config", file.to_str().unwrap()]);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned()
-            + &String::from_utf8_lossy(&output.stdout);
+        let said =
+            String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
         assert_eq!(output.status.code(), Some(3), "{command}: {said}");
         assert!(said.contains("narthex.yaml:2:1") && said.contains("listeners"), "{command}: {said}");
     }
