@@ -36,6 +36,11 @@ impl Gateway {
         self.running.address(listener)
     }
 
+    /// Where its admin listener is bound.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.running.admin()
+    }
+
     /// Ends it.
     pub fn stop(self) {
         self.running.stop();

@@ -4,6 +4,7 @@
 pub mod faults;
 mod gateway;
 mod hand_made;
+pub mod http2;
 mod process;
 
 pub use gateway::{Gateway, Narthex};

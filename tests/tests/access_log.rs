@@ -1,5 +1,7 @@
 //! The access log: one JSON line per request, with all that is known of it, whatever the client sends.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
+
 use std::time::Duration;
 
 use narthex_testkit::{FakeService, Load, LoadOptions, RawClient, Workspace, answer};

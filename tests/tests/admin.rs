@@ -1,5 +1,7 @@
 //! The admin listener, and the ways in which a configuration goes live or is refused.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
+
 use std::path::Path;
 
 use narthex_testkit::{RawClient, Workspace};

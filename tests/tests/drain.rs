@@ -1,5 +1,7 @@
 //! SIGTERM: what was accepted is answered, what is idle is closed, what takes too long is cut, and the exit code is 0.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
+
 use std::time::Duration;
 
 use narthex_testkit::{FailureKind, FakeService, Gate, Load, LoadOptions, RawClient, Report, answer};

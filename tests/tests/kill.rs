@@ -5,6 +5,8 @@
 //! the gateway like a request that was begun. A GET on a kept connection is sent again; a POST, or a request that was the
 //! first of its connection, may have acted and is not. Of those there is at most one per client and kill.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};

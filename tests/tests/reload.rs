@@ -2,6 +2,8 @@
 //!
 //! 100 reloads by default; `NARTHEX_SOAK=1` makes it 1,000.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
+
 use std::fmt::Write;
 use std::time::Duration;
 

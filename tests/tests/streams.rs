@@ -2,6 +2,8 @@
 //!
 //! 100 MB in each direction by default; `NARTHEX_SOAK=1` makes it 5 GB.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;

@@ -26,7 +26,7 @@ pub use gateway::{
     RouteTimeouts, To,
 };
 pub use kind::{Mode, PolicyDef, no_settings};
-pub use listener::{Certificate, HttpVersion, Listener, TrustedProxy};
+pub use listener::{Certificate, Forwarded, HttpVersion, Listener, TrustedProxy};
 pub use load::{LoadOptions, Loaded, load, load_text};
 pub use matching::{ClientKind, Match, MatchMap, Method, Methods, OneOrMany, Predicate};
 pub use narthex_document::Kind;

@@ -26,12 +26,26 @@ pub struct Listener {
     /// Addresses or networks whose `X-Forwarded-*` and `Forwarded` are believed, such as `10.0.0.0/8`. Default: none.
     #[serde(default)]
     pub trusted_proxies: Vec<Spanned<TrustedProxy>>,
+    /// Which fields tell services who the client is. Default: `x_forwarded`.
+    #[serde(default)]
+    pub forwarded: Forwarded,
     /// Whether a client that has closed its sending side still gets its answer. Default: false, it aborts.
     #[serde(default)]
     pub half_close: bool,
     /// What clients may cost.
     #[serde(default)]
     pub bounds: Bounds,
+}
+
+/// Which fields tell services who the client is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Forwarded {
+    /// `X-Forwarded-For`, `X-Forwarded-Proto`, `X-Forwarded-Host`.
+    #[default]
+    XForwarded,
+    /// Those, and `Forwarded` (RFC 7239).
+    Both,
 }
 
 /// A certificate with its key.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use narthex_contract::{
-    Body, Caller, DestinationCx, Exchange, Moment, Outcome, Reply, TraceContext, Verdicted, core,
+    Body, Caller, DestinationCx, Exchange, Hooks, Moment, Outcome, Reply, TraceContext, Verdicted, core,
 };
 use narthex_proxy::{Chain, Gateway, PathEdit, Reached, RequestFacts, Route, To, host_without_port};
 use narthex_router::{Explain, Found, normalise};
@@ -192,14 +192,23 @@ impl Way {
             Which::Route => &mut self.reached,
         };
         let polled = once(chain.on_request(&mut self.exchange, self.has_body, reached));
-        let links: Vec<_> = chain.links().collect();
-        let mut judged = self.exchange.trail[noted..].iter();
-        for link in &links {
-            let Some(entry) = judged.next() else { break };
-            let does = match entry.verdict {
-                Verdicted::Continued => "continues".to_owned(),
-                Verdicted::Answered(reason) => answers(reason),
-                Verdicted::WouldAnswer(reason) => format!("in shadow: {}", answers(reason)),
+        let judged = &self.exchange.trail[noted..];
+        let is_over = !matches!(polled, Poll::Ready(None));
+        let mut unasked = None;
+        for (at, link) in chain.links().enumerate() {
+            let number = chain.offset() as usize + at;
+            let entry = judged.iter().find(|entry| usize::from(entry.policy) == number);
+            let asks = link.policy.hooks().has(Hooks::REQUEST);
+            let does = match entry.map(|entry| entry.verdict) {
+                Some(Verdicted::Continued) => "continues".to_owned(),
+                Some(Verdicted::Answered(reason)) => answers(reason),
+                Some(Verdicted::WouldAnswer(reason)) => format!("in shadow: {}", answers(reason)),
+                None if !asks => "sees the response".to_owned(),
+                None if is_over => {
+                    unasked = unasked.or(Some(link.name.to_string()));
+                    continue;
+                }
+                None => continue,
             };
             self.simulation.steps.push((link.name.to_string(), link.stage.as_str(), does));
         }
@@ -207,8 +216,7 @@ impl Way {
             Poll::Ready(None) => None,
             Poll::Ready(Some(reply)) => Some(Turn::Replied(reply)),
             Poll::Pending => {
-                let at = self.simulation.steps.len().min(links.len().saturating_sub(1));
-                let name = links.get(at).map_or_else(String::new, |link| link.name.to_string());
+                let name = unasked.unwrap_or_default();
                 Some(Turn::Ended(End::Unknown(format!("`{name}` needs the network"))))
             }
         }

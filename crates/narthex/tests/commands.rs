@@ -5,7 +5,10 @@
 use std::process::{Command, Output};
 
 fn narthex(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_narthex")).args(arguments).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_narthex"))
+        .args(arguments)
+        .output()
+        .expect("the binary was built with this test")
 }
 
 #[test]

@@ -9,6 +9,9 @@ use bytes::Buf;
 pub const BUFFER_BYTES: usize = 32 * 1024;
 /// Buffers that a worker's pool keeps; more are given back to the allocator.
 const POOLED: usize = 256;
+/// A chunk of fewer bytes gets memory of its own size. The peer decides how long a chunk is kept and how small it is: it
+/// must not make a byte cost a buffer.
+const SMALL: usize = BUFFER_BYTES / 4;
 /// Room in front of the data for a chunk's size line, so that a chunk is written with one call.
 const HEADROOM: usize = 20;
 /// Room behind the data for CRLF and the last chunk.
@@ -94,6 +97,7 @@ impl BodyBuffer {
         if self.is_empty() {
             self.start = 0;
             self.end = 0;
+            self.framed = false;
             give_back(std::mem::take(&mut self.bytes));
         }
     }
@@ -141,17 +145,21 @@ impl BodyBuffer {
         self.bytes.get(self.end..).unwrap_or_default()
     }
 
-    /// Of the raw bytes, `range` (relative to `raw()`) is data and what is before it is framing: moves it down.
-    pub fn keep(&mut self, range: std::ops::Range<usize>, consumed: usize) {
+    /// Of the raw bytes, `range` (relative to `raw()`) is data and what is before it is framing: moves it down, and
+    /// leaves as many bytes without meaning in front of the raw bytes that follow.
+    pub fn keep(&mut self, range: std::ops::Range<usize>) {
         let at = self.end;
         let len = range.len();
         if range.start != 0 {
             self.bytes.copy_within(at + range.start..at + range.end, at);
         }
         self.end += len;
-        if consumed > len {
-            // The framing bytes leave a hole in front of the raw bytes that are left: close it.
-            self.bytes.drain(at + len..at + consumed);
+    }
+
+    /// Closes the hole of `count` raw bytes that were framing or were moved.
+    pub fn drop_raw(&mut self, count: usize) {
+        if count > 0 {
+            self.bytes.drain(self.end..self.end + count);
         }
     }
 
@@ -191,7 +199,8 @@ impl BodyBuffer {
     /// Makes the data one chunk of the chunked coding, in place; with `last`, the last chunk follows it.
     /// Does nothing where it is framed already. Nothing may be raw.
     pub fn frame_as_chunk(&mut self, last: bool) {
-        if self.framed {
+        // Nothing is no chunk: it would be the last one, and the true last one could not follow.
+        if self.framed || (self.is_empty() && !last) {
             return;
         }
         self.framed = true;
@@ -214,9 +223,10 @@ impl BodyBuffer {
         self.framed
     }
 
-    /// Takes up to `limit` bytes of the data as a chunk that owns them: the whole buffer without a copy, a part by copy.
+    /// Takes up to `limit` bytes of the data as a chunk that owns them: a well-filled buffer without a copy, else by copy.
     pub fn take_chunk(&mut self, limit: usize) -> Chunk {
-        if limit >= self.end - self.start && self.raw().is_empty() {
+        let is_whole = limit >= self.end - self.start && self.raw().is_empty();
+        if is_whole && self.end - self.start >= SMALL {
             let chunk = Chunk {
                 bytes: Rc::new(Owned(std::mem::take(&mut self.bytes))),
                 at: self.start,
@@ -227,7 +237,7 @@ impl BodyBuffer {
             return chunk;
         }
         let count = limit.min(self.end - self.start);
-        let mut bytes = take();
+        let mut bytes = if count >= SMALL { take() } else { Vec::with_capacity(count) };
         bytes.extend_from_slice(&self.bytes[self.start..self.start + count]);
         self.start += count;
         Chunk { end: bytes.len(), bytes: Rc::new(Owned(bytes)), at: 0 }
@@ -289,10 +299,12 @@ mod tests {
     fn keeps_data_and_closes_the_holes_of_framing() {
         let mut buffer = BodyBuffer::default();
         buffer.prepare().extend_from_slice(b"3\r\nabc\r\n2\r\nde\r\nGET");
-        buffer.keep(3..6, 6);
+        buffer.keep(3..6);
         assert_eq!(buffer.data(), b"abc");
-        buffer.keep(5..7, 9);
+        // The size line of three bytes left a hole of as many, then come CRLF and the next size line.
+        buffer.keep(8..10);
         assert_eq!(buffer.data(), b"abcde");
+        buffer.drop_raw(10);
         assert_eq!(buffer.split_raw(), b"GET");
     }
 
@@ -304,6 +316,19 @@ mod tests {
         assert_eq!(buffer.data(), b"11\r\nxxxxxxxxxxxxxxxxx\r\n0\r\n\r\n");
         buffer.frame_as_chunk(true);
         assert_eq!(buffer.data().len(), 4 + 17 + 2 + 5);
+    }
+
+    #[test]
+    fn a_body_that_waited_still_ends() {
+        let mut buffer = BodyBuffer::default();
+        buffer.frame_as_chunk(false);
+        assert!(buffer.is_empty());
+        buffer.frame_as_chunk(true);
+        assert_eq!(buffer.data(), b"0\r\n\r\n");
+        buffer.advance(5);
+        buffer.release();
+        buffer.frame_as_chunk(true);
+        assert_eq!(buffer.data(), b"0\r\n\r\n");
     }
 
     #[test]

@@ -15,17 +15,22 @@ pub struct Deadline {
     timer: Option<Pin<Box<Sleep>>>,
     /// When the timer fires, as monotonic nanoseconds.
     armed: u64,
+    /// The timer wakes the task that polls it now.
+    is_ours: bool,
 }
 
 impl Deadline {
     /// Ready once `due` has passed; otherwise this task is woken no later than that.
     ///
-    /// Invariant: must be polled from one task only, for the waker is registered when the timer is armed.
+    /// Invariant: polled from one task only, until `hand_over`: the waker is registered once.
     pub fn poll(&mut self, cx: &mut Context<'_>, clock: &Clock, due: u64) -> Poll<()> {
-        if let Some(timer) = &self.timer
+        if let Some(timer) = &mut self.timer
             && self.armed <= due
         {
-            if !timer.is_elapsed() {
+            let is_waiting =
+                if self.is_ours { !timer.is_elapsed() } else { timer.as_mut().poll(cx).is_pending() };
+            self.is_ours = true;
+            if is_waiting {
                 return Poll::Pending;
             }
             if clock.monotonic() >= due {
@@ -35,6 +40,7 @@ impl Deadline {
         let mut at = clock.instant(due);
         loop {
             self.armed = due;
+            self.is_ours = true;
             if self.arm(at).as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
@@ -44,6 +50,11 @@ impl Deadline {
             // Timers have the wheel's granularity of a millisecond: fired early by less than one.
             at += std::time::Duration::from_millis(1);
         }
+    }
+
+    /// The next poll comes from another task.
+    pub fn hand_over(&mut self) {
+        self.is_ours = false;
     }
 
     fn arm(&mut self, at: Instant) -> &mut Pin<Box<Sleep>> {

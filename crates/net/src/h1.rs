@@ -19,6 +19,11 @@ const HEAD_READ: usize = 8 * 1024;
 /// Bytes that a client may send ahead while its request is answered.
 const AHEAD_BYTES: usize = 16 * 1024;
 
+/// A body's beginning up to this long is written behind the head, in one piece: cheaper than gathering two.
+const JOINED_BYTES: usize = 2 * 1024;
+/// Memory that a connection at work keeps for its next head.
+const KEPT_BYTES: usize = 4 * 1024;
+
 /// What a body's source did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fill {
@@ -77,8 +82,8 @@ enum Sending {
 #[derive(Debug)]
 struct Half {
     stream: Stream,
-    /// The head that is being written, and how much of it is out.
-    out: Option<Pooled>,
+    /// The head that is being written, and how much of it is out. Its memory stays while the connection is at work.
+    out: Vec<u8>,
     out_at: usize,
     sending: Sending,
     decoder: Option<BodyDecoder>,
@@ -92,7 +97,7 @@ impl Half {
     fn new(stream: Stream) -> Self {
         Self {
             stream,
-            out: None,
+            out: Vec::new(),
             out_at: 0,
             sending: Sending::Nothing,
             decoder: None,
@@ -158,7 +163,7 @@ impl Half {
 
     /// The head to write next. Encoders append to it.
     fn begin_out(&mut self) -> &mut Vec<u8> {
-        self.out.get_or_insert_with(Pooled::new).vec()
+        &mut self.out
     }
 
     /// Writes what is left of the head, then `buffer`'s data.
@@ -173,10 +178,15 @@ impl Half {
             Sending::Plain => {}
             Sending::Nothing => buffer.advance(usize::MAX),
         }
+        if self.out_at < self.out.len() && !buffer.is_empty() && buffer.data().len() <= JOINED_BYTES {
+            self.out.extend_from_slice(buffer.data());
+            buffer.advance(usize::MAX);
+        }
         loop {
-            let head = self.out.as_ref().map(|out| &out.bytes()[self.out_at..]).unwrap_or_default();
+            let head = &self.out[self.out_at..];
             if head.is_empty() && buffer.is_empty() {
-                self.out = None;
+                self.out.clear();
+                self.out.shrink_to(KEPT_BYTES);
                 self.out_at = 0;
                 return Poll::Ready(Ok(()));
             }
@@ -201,18 +211,23 @@ impl Half {
 }
 
 /// Decodes what is raw in `buffer`, in place. `true`: the body is over, and what is still raw is not its own.
+///
+/// Takes linear time however small the chunks are: the framing between them is closed up once, at the end.
 fn decode(decoder: &mut BodyDecoder, buffer: &mut BodyBuffer) -> Result<bool, Fault> {
+    let mut at = 0;
     loop {
-        let step = decoder.step(buffer.raw()).map_err(Fault::Malformed)?;
+        let step = decoder.step(&buffer.raw()[at..]).map_err(Fault::Malformed)?;
+        let begun = at;
+        at += step.consumed;
         match step.event {
-            Event::Data(range) => buffer.keep(range, step.consumed),
-            Event::NeedInput => {
-                buffer.keep(step.consumed..step.consumed, step.consumed);
-                return Ok(false);
+            Event::Data(range) => {
+                let count = range.len();
+                buffer.keep(begun + range.start..begun + range.end);
+                at -= count;
             }
-            Event::End => {
-                buffer.keep(step.consumed..step.consumed, step.consumed);
-                return Ok(true);
+            Event::NeedInput | Event::End => {
+                buffer.drop_raw(at);
+                return Ok(step.event == Event::End);
             }
         }
     }
@@ -249,6 +264,11 @@ impl H1Server {
             return Poll::Ready(Ok(()));
         }
         self.half.stream.poll_read_ready(cx)
+    }
+
+    /// Gives memory back while the connection is idle.
+    pub fn rest(&mut self) {
+        self.half.out = Vec::new();
     }
 
     /// Reads one request's head. `request` must be clear.
@@ -389,9 +409,9 @@ impl H1Server {
 
     /// Takes a head back that `start` made and of which no byte was written. `false`: it is too late.
     pub fn take_back(&mut self) -> bool {
-        let is_unsent = self.half.out.is_some() && self.half.out_at == 0;
+        let is_unsent = !self.half.out.is_empty() && self.half.out_at == 0;
         if is_unsent {
-            self.half.out = None;
+            self.half.out.clear();
             self.half.sending = Sending::Nothing;
             self.ends_by_close = false;
         }
@@ -550,7 +570,7 @@ impl H1Client {
         self.keep_alive
             && self.answered
             && self.request_done
-            && self.half.out.is_none()
+            && self.half.out.is_empty()
             && self.half.body_is_done()
             && self.half.ahead.raw().is_empty()
     }

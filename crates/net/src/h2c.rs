@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::{RecvStream, SendStream, client, server};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use narthex_wire::{Framing, Head, Known, Method, ParseError, RequestHead, ResponseHead, Version};
+use narthex_wire::{Framing, Head, Known, Limits, Method, ParseError, RequestHead, ResponseHead, Version};
 
 use crate::lazy::Lazy;
 use crate::{BodyBuffer, Chunk, Fault, Fill, HeadError, Stream};
@@ -81,6 +81,9 @@ impl H2Server {
 }
 
 /// One exchange's stream, the client's side.
+///
+/// Dropped when the response is over before its request was, it tells the client to stop sending (RFC 9113 8.1): `h2`
+/// schedules that reset behind the response, where one that was sent by hand would destroy what is not out yet.
 pub struct H2ServerStream {
     receiving: Receiving,
     respond: server::SendResponse<Chunk>,
@@ -90,11 +93,15 @@ pub struct H2ServerStream {
 
 impl H2ServerStream {
     /// Takes a stream over and fills `request`, which must be clear.
-    pub fn adopt(accepted: Accepted, request: &mut RequestHead) -> (Self, Result<(), HeadError>) {
+    pub fn adopt(
+        accepted: Accepted,
+        request: &mut RequestHead,
+        limits: &Limits,
+    ) -> (Self, Result<(), HeadError>) {
         let (message, respond) = accepted;
         let (parts, body) = message.into_parts();
-        let read = read_request(&parts, body.is_end_stream(), request);
-        let stream = Self { receiving: Receiving::new(body), respond, send: None, ended: false };
+        let read = within(&parts, limits).and_then(|()| read_request(&parts, body.is_end_stream(), request));
+        let stream = Self { receiving: Receiving::request(body), respond, send: None, ended: false };
         (stream, read.map_err(HeadError::Malformed))
     }
 
@@ -143,7 +150,11 @@ impl H2ServerStream {
         buffer: &mut BodyBuffer,
         last: bool,
     ) -> Poll<Result<(), Fault>> {
-        let Some(send) = &mut self.send else { return Poll::Ready(Err(Fault::Closed)) };
+        let Some(send) = &mut self.send else {
+            // After an interim response there is nothing to send yet; after `start`, the stream was reset.
+            let is_before_start = !last && buffer.is_empty() && !self.ended;
+            return Poll::Ready(if is_before_start { Ok(()) } else { Err(Fault::Closed) });
+        };
         send_data(send, &mut self.ended, cx, buffer, last)
     }
 
@@ -161,29 +172,25 @@ impl H2ServerStream {
     }
 }
 
-impl Drop for H2ServerStream {
-    /// A response that is over before its request was: tell the client to stop sending (RFC 9113 8.1).
-    fn drop(&mut self) {
-        if self.ended
-            && !self.receiving.done
-            && let Some(send) = &mut self.send
-        {
-            send.send_reset(h2::Reason::NO_ERROR);
-        }
-    }
-}
-
 /// The receiving side of a stream.
 struct Receiving {
     stream: RecvStream,
     left: Bytes,
+    /// Of a response: bytes that are still to come, where it says how many there are.
+    awaited: Option<u64>,
+    is_response: bool,
     trailers: Option<Head>,
     done: bool,
 }
 
 impl Receiving {
-    fn new(stream: RecvStream) -> Self {
-        Self { done: stream.is_end_stream(), stream, left: Bytes::new(), trailers: None }
+    fn request(stream: RecvStream) -> Self {
+        let done = stream.is_end_stream();
+        Self { stream, left: Bytes::new(), awaited: None, is_response: false, trailers: None, done }
+    }
+
+    fn response(stream: RecvStream, length: Option<u64>) -> Self {
+        Self { awaited: length, is_response: true, ..Self::request(stream) }
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer) -> Poll<Result<Fill, Fault>> {
@@ -199,7 +206,14 @@ impl Receiving {
                 return Poll::Ready(Ok(Fill::End));
             }
             match ready!(self.stream.poll_data(cx)) {
-                Some(data) => self.left = data.map_err(Fault::H2)?,
+                Some(Err(error)) if self.is_over(&error) => {
+                    self.done = true;
+                }
+                Some(data) => {
+                    self.left = data.map_err(Fault::H2)?;
+                    let count = self.left.len() as u64;
+                    self.awaited = self.awaited.map(|left| left.saturating_sub(count));
+                }
                 None => {
                     let trailers = ready!(self.stream.poll_trailers(cx)).map_err(Fault::H2)?;
                     self.trailers = trailers.as_ref().map(read_trailers);
@@ -207,6 +221,14 @@ impl Receiving {
                 }
             }
         }
+    }
+
+    /// A complete response whose server wants no more of the request (RFC 9113 8.1): `h2` reports the reset in place of
+    /// the end of the stream that came before it.
+    fn is_over(&self, error: &h2::Error) -> bool {
+        let is_wanted_no_more =
+            error.is_remote() && error.is_reset() && error.reason() == Some(h2::Reason::NO_ERROR);
+        self.is_response && is_wanted_no_more && self.awaited.is_none_or(|left| left == 0)
     }
 
     fn filled(&mut self) -> Fill {
@@ -362,7 +384,7 @@ impl H2ClientStream {
         if ended {
             response.declared_length = length;
         }
-        self.receiving = Some(Receiving::new(body));
+        self.receiving = Some(Receiving::response(body, length));
         Poll::Ready(read_fields(&parts.headers, &mut response.head).map_err(HeadError::Malformed))
     }
 
@@ -384,6 +406,15 @@ impl Drop for H2ClientStream {
             self.send.send_reset(h2::Reason::CANCEL);
         }
     }
+}
+
+/// The bounds that `h2` does not hold: it counts the bytes of a field list only.
+fn within(parts: &http::request::Parts, limits: &Limits) -> Result<(), ParseError> {
+    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    if target > limits.target {
+        return Err(ParseError::TargetTooLong);
+    }
+    if parts.headers.len() > limits.fields { Err(ParseError::TooManyFields) } else { Ok(()) }
 }
 
 fn read_request(
@@ -413,10 +444,12 @@ fn read_request(
     let length = content_length(&parts.headers)?;
     request.framing = if ended { Framing::None } else { length.map_or(Framing::Chunked, Framing::Length) };
     request.te_trailers = parts.headers.get(http::header::TE).is_some_and(|te| te == "trailers");
-    request.expect_continue = parts
-        .headers
-        .get(http::header::EXPECT)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    for expected in parts.headers.get_all(http::header::EXPECT) {
+        if !expected.as_bytes().eq_ignore_ascii_case(b"100-continue") {
+            return Err(ParseError::UnknownExpectation);
+        }
+        request.expect_continue = true;
+    }
     read_fields(&parts.headers, &mut request.head)
 }
 

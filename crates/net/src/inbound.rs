@@ -7,7 +7,6 @@ use narthex_wire::{Head, RequestHead, ResponseHead};
 use crate::{BodyBuffer, Fault, Fill, H1Server, H2ServerStream};
 
 /// Where a request came from and its response goes to.
-#[expect(clippy::large_enum_variant, reason = "one per connection or stream, never moved while it works")]
 pub enum Inbound {
     H1(H1Server),
     H2(H2ServerStream),

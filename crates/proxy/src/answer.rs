@@ -10,7 +10,6 @@ use crate::service::Call;
 use crate::snapshot::To;
 
 /// Where the response's body comes from; its head is in `Run::response`.
-#[expect(clippy::large_enum_variant, reason = "one per exchange, moved twice")]
 pub enum Answer {
     Own(Body),
     Service(Call),

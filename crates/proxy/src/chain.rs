@@ -43,6 +43,11 @@ impl Chain {
         Self { links, hooks, offset: offset as u16 }
     }
 
+    /// The number of the first link in the decision trail.
+    pub fn offset(&self) -> u16 {
+        self.offset
+    }
+
     pub fn links(&self) -> impl Iterator<Item = &Link> {
         self.links.iter().map(|(_, link)| link)
     }
@@ -137,8 +142,10 @@ impl Chain {
         length: Option<u64>,
         reached: Reached,
     ) -> Option<Reply> {
-        for (at, (hooks, link)) in self.links.iter().enumerate().take(reached.0).rev() {
-            if !hooks.has(Hooks::RESPONSE) {
+        for (at, (hooks, link)) in self.links.iter().enumerate().rev() {
+            // A browser must be able to read a refusal too, so CORS marks also those that were made before it.
+            let is_due = at < reached.0 || (at > reached.0 && link.stage == Stage::Cors);
+            if !hooks.has(Hooks::RESPONSE) || !is_due {
                 continue;
             }
             let before = link.shadow.then(|| (Before::of(exchange), response.head.mark(), response.status));

@@ -24,7 +24,10 @@ use crate::worker::{Phase, Registered, Worker};
 
 /// How long, and how many bytes, a closing connection still listens so that the last answer is not lost to a reset.
 const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 256 * 1024;
+const LINGER_BYTES: usize = 16 * 1024 * 1024;
+
+/// How long an HTTP/2 client has to acknowledge that its idle connection ends.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// When the worker closes idle connections, a request may be on its way already: for so long one is still taken.
 const LAST_CALL: Duration = Duration::from_millis(50);
@@ -66,7 +69,11 @@ pub async fn serve(stream: Stream, peer: std::net::SocketAddr, listener: usize, 
             served: &mut served,
         };
         match Box::pin(connection.exchanges()).await {
-            Next::Another | Next::Nothing => {}
+            Next::Another | Next::Nothing => {
+                if let Inbound::H1(server) = &mut inbound {
+                    server.rest();
+                }
+            }
             Next::Close => break,
             Next::Drop => return,
             Next::Http2(first) => {
@@ -427,17 +434,24 @@ async fn h2_streams(
             if worker.phase() != Phase::Serving && !is_drained {
                 is_drained = true;
                 server.drain();
+                idle_due = worker.due(GOODBYE).min(idle_due);
             }
             if let Poll::Ready(accepted) = server.poll_accept(cx) {
                 return Poll::Ready(accepted);
             }
             if open.get() > 0 {
                 worker.refresh();
-                idle_due = worker.due(idle);
+                idle_due = worker.due(if is_drained { GOODBYE } else { idle });
             }
-            if deadline.poll(cx, worker.clock(), idle_due).is_ready() && !is_drained {
+            if deadline.poll(cx, worker.clock(), idle_due).is_ready() {
+                if is_drained {
+                    // It never said that it has read the GOAWAY.
+                    return Poll::Ready(None);
+                }
                 is_drained = true;
                 server.drain();
+                worker.refresh();
+                idle_due = worker.due(GOODBYE);
                 cx.waker().wake_by_ref();
             }
             Poll::Pending
@@ -452,9 +466,10 @@ async fn h2_streams(
             let mut finish = Finish::new(&worker);
             finish.exchange.began = worker.moment();
             finish.protocol = Version::Http2;
-            let (stream, read) = H2ServerStream::adopt(accepted, &mut finish.exchange.request);
+            let (stream, read) =
+                H2ServerStream::adopt(accepted, &mut finish.exchange.request, &plan.bounds.limits);
             let mut inbound = Inbound::H2(stream);
-            let mut deadline = Deadline::default();
+            let mut deadline = worker.take_deadline();
             let mut line = Line {
                 client: &mut inbound,
                 deadline: &mut deadline,
@@ -472,6 +487,7 @@ async fn h2_streams(
                 }
                 Err(_) => {}
             }
+            worker.give_deadline(deadline);
             open.set(open.get() - 1);
         });
     }

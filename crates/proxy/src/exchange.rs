@@ -13,8 +13,8 @@ use narthex_wire::{RequestParser, ResponseHead};
 
 use crate::chain::Reached;
 use crate::pump::{OwnBody, Pump};
-use crate::snapshot::{Gateway, ListenerPlan, Route, Snapshot};
-use crate::worker::Worker;
+use crate::snapshot::{Gateway, ListenerPlan, Route};
+use crate::worker::{Pinned, Worker};
 
 /// Everything that an exchange owns; recycled per worker.
 #[derive(Default)]
@@ -79,7 +79,7 @@ pub struct Line<'a> {
     pub listener: usize,
     /// Of the same snapshot as `snapshot`.
     pub plan: Arc<ListenerPlan>,
-    pub snapshot: Rc<Arc<Snapshot>>,
+    pub snapshot: Rc<Pinned>,
     pub worker: &'a Rc<Worker>,
     /// The connection ends after this exchange.
     pub close: bool,

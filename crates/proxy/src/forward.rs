@@ -89,7 +89,6 @@ fn stripped<'p>(path: &'p str, prefix: &str) -> &'p str {
 }
 
 /// How a try ended well.
-#[expect(clippy::large_enum_variant, reason = "moved once")]
 enum Attempt {
     Answered(Call),
     /// Not the service's failure: the request's body is refused.
@@ -149,10 +148,13 @@ async fn converse(
 ) -> Result<Result<Attempt, Failure>, Interrupt> {
     let times = &route.service_times.over(&service.settings.times);
     let mut interim = 0;
-    let deadline = route.times.deadline.as_nanos() as u64;
+    let first_byte = times.first_byte.min(route.times.deadline).as_nanos() as u64;
     let mut broken: Option<Broken> = None;
     let mut moved = (0, line.worker.now());
+    let mut has_waited = false;
     loop {
+        // Until the service says `100`, or answers, the client owes nothing (RFC 9110 10.1.1).
+        let awaits_continue = run.exchange.request.expect_continue && interim == 0;
         let turn = {
             let Run { upload, whole_body, response, exchange, .. } = run;
             std::future::poll_fn(|cx| {
@@ -171,13 +173,14 @@ async fn converse(
                 }
                 let mark = if upload.is_done() { u64::MAX } else { upload.carried };
                 if mark != moved.0 {
-                    moved = (mark, line.worker.refresh());
+                    // Before the first wait the time is that of the request's head: close enough.
+                    let now = if has_waited { line.worker.refresh() } else { line.worker.now() };
+                    moved = (mark, now);
                 }
-                let patience =
-                    if upload.is_done() { times.first_byte.as_nanos() as u64 } else { stall(line, times) };
-                let due =
-                    moved.1.saturating_add(if upload.is_done() { patience.min(deadline) } else { patience });
-                line.poll_interrupt(cx, due).map(Err)
+                has_waited = true;
+                let is_its_turn = upload.is_done() || (awaits_continue && upload.carried == 0);
+                let patience = if is_its_turn { first_byte } else { stall(line, times) };
+                line.poll_interrupt(cx, moved.1.saturating_add(patience)).map(Err)
             })
             .await
         };
@@ -198,7 +201,8 @@ async fn converse(
             }
             Ok(Turn::Head(Err(error))) => {
                 let mut failure = Failure::of_head(&error);
-                if failure.reason == core::SERVICE_CLOSED && run.response.buffer_mut().is_empty() {
+                let said_nothing = interim == 0 && run.response.buffer_mut().is_empty();
+                if failure.reason == core::SERVICE_CLOSED && said_nothing {
                     let is_idempotent = run.exchange.request.method.is_idempotent();
                     failure.may_replay = is_idempotent || (call.is_reused && !call.outbound.wrote_any());
                 }
@@ -211,7 +215,11 @@ async fn converse(
             // The instance takes no more: it may have answered already.
             Ok(Turn::Upload(error @ Broken::Sink)) => broken = Some(error),
             Err(Interrupt::ClientGone) => return Err(Interrupt::ClientGone),
-            Err(Interrupt::TimedOut) if run.upload.is_done() || broken.is_some() => {
+            Err(Interrupt::TimedOut)
+                if run.upload.is_done()
+                    || broken.is_some()
+                    || (awaits_continue && run.upload.carried == 0) =>
+            {
                 let is_deadline = route.times.deadline < times.first_byte;
                 let reason = if is_deadline { core::DEADLINE } else { core::SERVICE_TIMEOUT };
                 return Ok(Err(Failure::new(reason, "no response's head in time")));

@@ -109,12 +109,16 @@ pub async fn stream(run: &mut Run, line: &mut Line<'_>, answer: Answer) -> Resul
     let mut moved = 0;
     let mut due = patience.due(line, WaitsFor::Source);
     let (upload, download, whole_body) = (&mut run.upload, &mut run.download, &mut run.whole_body);
+    let mut is_broken = false;
     let ended = std::future::poll_fn(|cx| {
         if let Some(call) = &mut call
             && !upload.is_done()
+            && !is_broken
         {
-            // A request that breaks off now cannot change the answer: it only ends the connection.
-            let _ = poll_upload(upload, whole_body, cx, line.client, &mut call.outbound);
+            // A request that breaks off now cannot change the answer: it only ends the connections. Nothing of it may
+            // follow, for the service would see a body with a hole.
+            let polled = poll_upload(upload, whole_body, cx, line.client, &mut call.outbound);
+            is_broken = matches!(polled, Poll::Ready(Err(_)));
         }
         let polled = match &mut call {
             Some(call) if has_body => download.poll(cx, &mut call.outbound, line.client),

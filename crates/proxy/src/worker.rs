@@ -9,7 +9,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use narthex_contract::Moment;
-use narthex_net::{Clock, Listener};
+use narthex_net::{Clock, Deadline, Listener};
 use narthex_telemetry::{AccessLog, AccessRecord, AccessWriter, DateCache, Metrics, WorkerMetrics};
 use slab::Slab;
 use tokio::sync::{mpsc, oneshot};
@@ -77,13 +77,26 @@ struct Acceptor {
     done: Option<oneshot::Sender<()>>,
 }
 
+/// A worker's hold on a snapshot: exchanges share it without touching a counter that other cores share.
+pub struct Pinned(Arc<Snapshot>);
+
+impl std::ops::Deref for Pinned {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.0
+    }
+}
+
 /// One worker's own state. Never leaves its thread.
 pub struct Worker {
     index: usize,
     clock: Clock,
-    snapshot: RefCell<Rc<Arc<Snapshot>>>,
+    snapshot: RefCell<Rc<Pinned>>,
     pools: RefCell<Pools>,
+    #[expect(clippy::vec_box, reason = "a run is large: its box moves between the pool and an exchange")]
     runs: RefCell<Vec<Box<Run>>>,
+    deadlines: RefCell<Vec<Deadline>>,
     connections: RefCell<Slab<Option<Waker>>>,
     acceptors: RefCell<Vec<Acceptor>>,
     waiting: RefCell<Vec<oneshot::Sender<()>>>,
@@ -138,7 +151,7 @@ impl Worker {
         Moment { monotonic: self.refresh(), unix_ms: self.unix_ms() }
     }
 
-    pub fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+    pub fn snapshot(&self) -> Rc<Pinned> {
         Rc::clone(&self.snapshot.borrow())
     }
 
@@ -194,6 +207,19 @@ impl Worker {
             && run.response.buffer_mut().capacity() <= RUN_BYTES;
         if runs.len() < RUNS && is_modest {
             runs.push(run);
+        }
+    }
+
+    /// A timer for a task of its own, perhaps one that served another task before.
+    pub fn take_deadline(&self) -> Deadline {
+        self.deadlines.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub fn give_deadline(&self, mut deadline: Deadline) {
+        let mut deadlines = self.deadlines.borrow_mut();
+        if deadlines.len() < RUNS {
+            deadline.hand_over();
+            deadlines.push(deadline);
         }
     }
 
@@ -500,9 +526,10 @@ impl Seed {
         Worker {
             index: self.index,
             clock: self.clock,
-            snapshot: RefCell::new(Rc::new(self.first)),
+            snapshot: RefCell::new(Rc::new(Pinned(self.first))),
             pools: RefCell::default(),
             runs: RefCell::default(),
+            deadlines: RefCell::default(),
             connections: RefCell::default(),
             acceptors: RefCell::default(),
             waiting: RefCell::default(),
@@ -541,7 +568,7 @@ async fn obey(worker: Rc<Worker>, mut commands: mpsc::Receiver<Command>, beats: 
     while let Some(command) = commands.recv().await {
         match command {
             Command::Adopt(snapshot, done) => {
-                *worker.snapshot.borrow_mut() = Rc::new(snapshot);
+                *worker.snapshot.borrow_mut() = Rc::new(Pinned(snapshot));
                 let _ = done.send(());
             }
             Command::Listen { listener, socket } => worker.listen(listener, socket),

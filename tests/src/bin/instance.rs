@@ -1,6 +1,8 @@
 //! An instance of a service for tests that kill it: `instance ADDRESS LOG`. It appends the target of each request to the
 //! log when it begins it, before a byte of the answer, in one write that survives SIGKILL.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};

@@ -52,7 +52,10 @@ pub(super) fn compile(
             name: Arc::clone(name.shared()),
             hosts,
             gateways: on_it.iter().filter_map(|at| gateways.get(*at).cloned().flatten()).collect(),
-            forwarded: ForwardedRules { trusted_hops: listener.trusted_hops, standard: false },
+            forwarded: ForwardedRules {
+                trusted_hops: listener.trusted_hops,
+                standard: listener.forwarded == config::Forwarded::Both,
+            },
             bounds: bounds(listener),
         }));
         specs.push(ListenerSpec { index, name: name.to_string(), address });

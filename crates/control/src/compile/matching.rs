@@ -71,7 +71,7 @@ fn within(span: Span, offset: usize, length: usize) -> Span {
 /// The router says "cause: fix" in one sentence; diagnostics show them apart.
 pub(super) fn cause_and_fix(message: &str) -> (String, Option<String>) {
     // A colon inside backticks belongs to what is quoted.
-    let is_outside = |at: &usize| message[..*at].matches('`').count() % 2 == 0;
+    let is_outside = |at: &usize| message[..*at].matches('`').count().is_multiple_of(2);
     match message.rmatch_indices(": ").map(|(at, _)| at).find(is_outside) {
         Some(at) => (message[..at].to_owned(), Some(message[at + 2..].to_owned())),
         None => (message.to_owned(), None),

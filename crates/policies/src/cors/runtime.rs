@@ -1,7 +1,8 @@
 //! The two sides of CORS: a preflight is answered here, every other response is marked on its way out.
 //!
 //! Follows the Fetch standard, section "CORS protocol". Decides on the request side, before another policy may edit
-//! `Origin`; a slot carries the decision to the response.
+//! `Origin`; a slot carries the decision to the response. Where another policy answered before it was asked, it decides
+//! on the response side.
 
 use bytes::Bytes;
 use narthex_contract::{Exchange, Flow, Hooks, Policy, Reply, RequestCx, Response, ResponseCx, Slot};
@@ -21,6 +22,8 @@ const REQUEST_PRIVATE_NETWORK: &str = "Access-Control-Request-Private-Network";
 const ECHOED_BYTES: usize = 4096;
 /// In the slot: a pattern allowed the origin, which stands in the other slot. Smaller numbers are exact rules.
 const BY_PATTERN: u64 = u64::MAX;
+/// In the slot: the origin is not allowed, or there is none.
+const REFUSED: u64 = u64::MAX - 1;
 
 pub struct Cors {
     pub(super) origins: Origins,
@@ -30,7 +33,7 @@ pub struct Cors {
     pub(super) max_age: Option<Box<[u8]>>,
     pub(super) credentials: bool,
     pub(super) private_network: bool,
-    /// The exact rule that the origin fits, or `BY_PATTERN`.
+    /// The exact rule that the origin fits, `BY_PATTERN` or `REFUSED`.
     pub(super) allowed: Slot<u64>,
     /// The origin that a pattern allowed: the one allocation, and only for patterns. It cannot be read again from the
     /// request when the response is there, because another policy may have removed it.
@@ -57,6 +60,9 @@ impl Policy for Cors {
     }
 
     fn on_response<'a>(&'a self, cx: &'a mut ResponseCx<'_>) -> Flow<'a> {
+        if cx.exchange.slots.read(self.allowed).is_none() {
+            self.decide(cx.exchange);
+        }
         let head = &mut cx.response.head;
         head.remove_prefix("Access-Control-");
         let is_allowed = self.with_origin(cx.exchange, |origin| put(head, &ALLOW_ORIGIN, origin)).is_some();
@@ -79,12 +85,12 @@ impl Policy for Cors {
 impl Cors {
     fn decide(&self, exchange: &mut Exchange) {
         let Origins::Some(rules) = &self.origins else { return };
-        let Some(origin) = single(&exchange.request.head, Known::Origin) else { return };
-        match rules.find(origin) {
-            None => {}
+        let origin = single(&exchange.request.head, Known::Origin);
+        match origin.and_then(|origin| rules.find(origin)) {
+            None => exchange.slots.write(self.allowed, REFUSED),
             Some(Fit::Exact(at)) => exchange.slots.write(self.allowed, at as u64),
             Some(Fit::Pattern) => {
-                let origin = Bytes::copy_from_slice(origin);
+                let origin = origin.map(Bytes::copy_from_slice).unwrap_or_default();
                 exchange.slots.write(self.allowed, BY_PATTERN);
                 exchange.slots.write(self.echoed, origin);
             }
@@ -98,6 +104,7 @@ impl Cors {
             Origins::Some(rules) => rules,
         };
         match exchange.slots.read(self.allowed)? {
+            REFUSED => None,
             BY_PATTERN => exchange.slots.read(self.echoed).map(|origin| work(&origin)),
             at => rules.exact(usize::try_from(at).ok()?).map(work),
         }

@@ -129,7 +129,10 @@ impl Calling {
     /// Opens a connection.
     pub async fn connect(self, worker: &Rc<Worker>, head: &RequestHead) -> Result<Call, Failure> {
         let max = self.service.settings.max_connections;
-        let Some(place) = self.service.state.enter(|state| &state.connections, max) else {
+        let enter = || self.service.state.enter(|state| &state.connections, max);
+        // An idle connection, perhaps to another instance, makes room before the request is refused.
+        let made_room = || worker.pools().give_up_one(&self.service).then(enter).flatten();
+        let Some(place) = enter().or_else(made_room) else {
             self.service.state.wanted.store(true, Ordering::Release);
             return Err(Failure::new(core::SERVICE_BUSY, "max_connections is reached").unprocessed());
         };
@@ -164,7 +167,6 @@ impl Calling {
         self.into_call(Outbound::H1(client), Some(place), None, is_reused)
     }
 
-    #[expect(clippy::result_large_err, reason = "the error hands the calling back for another try")]
     fn into_h2(
         self,
         mut client: H2Client,

@@ -186,6 +186,13 @@ pub struct Place {
     which: fn(&State) -> &AtomicUsize,
 }
 
+impl Place {
+    /// Whether somebody was refused for want of a connection; that is answered with this one.
+    fn is_wanted(&self) -> bool {
+        self.state.wanted.swap(false, Ordering::AcqRel)
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         (self.which)(&self.state).fetch_sub(1, Ordering::AcqRel);

@@ -75,6 +75,18 @@ impl Pools {
         }
     }
 
+    /// Closes an idle connection of this service, if there is one.
+    pub fn give_up_one(&mut self, service: &Service) -> bool {
+        let is_of = |place: &Place| Arc::ptr_eq(&place.state, service.state());
+        self.0.values_mut().any(|pool| match pool.idle.first() {
+            Some(oldest) if is_of(&oldest.place) => {
+                drop(pool.idle.remove(0));
+                true
+            }
+            _ => false,
+        })
+    }
+
     fn of(&mut self, service: &Service, instance: &Arc<Instance>) -> &mut PerInstance {
         let pool = self.0.entry(instance.id).or_default();
         if pool.instance.is_none() {
@@ -115,6 +127,10 @@ impl Pools {
             let removed = pool.instance.as_ref().is_none_or(|instance| instance.is_removed());
             if removed {
                 pool.idle.clear();
+            }
+            // Another worker found the service at its maximum and has no connection of its own to give up.
+            if pool.idle.first().is_some_and(|kept| kept.place.is_wanted()) {
+                drop(pool.idle.remove(0));
             }
             pool.idle.retain(|kept| now.saturating_sub(kept.since) < pool.keep && !kept.client.is_stale());
             let keep = if removed { 0 } else { pool.keep };
