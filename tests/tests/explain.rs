@@ -1,6 +1,8 @@
 //! From the text of a configuration to an answer: `explain` and the live gateway say what a naive router says that asks
 //! every route, and a predicate that is said to have failed does not hold when it is asked alone.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
+
 #[path = "../../crates/router/tests/common/mod.rs"]
 mod naive;
 

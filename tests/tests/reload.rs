@@ -1,7 +1,7 @@
 //! Reloads under load lose no request and keep no memory.
 //!
 //! 100 reloads by default; `NARTHEX_SOAK=1` makes it 1,000.
-
+#![allow(clippy::print_stdout, reason = "figures for whoever asks for them with `--nocapture`")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
 
 use std::fmt::Write;
