@@ -4,7 +4,7 @@
 //! One limit is the network's: bytes that the kernel has taken for a process that is killed before it reads them look to
 //! the gateway like a request that was begun. A GET on a kept connection is sent again; a POST, or a request that was the
 //! first of its connection, may have acted and is not. Of those there is at most one per client and kill.
-
+#![allow(clippy::print_stdout, reason = "figures for whoever asks for them with `--nocapture`")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
 
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! Reloads under load lose no request and keep no memory.
 //!
 //! 100 reloads by default; `NARTHEX_SOAK=1` makes it 1,000.
-
+#![allow(clippy::print_stdout, reason = "figures for whoever asks for them with `--nocapture`")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
 
 use std::fmt::Write;
@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use narthex_testkit::{FakeService, Load, LoadOptions, answer};
 use narthex_tests::{Process, eventually};
+
+const ALLOCATOR_STEP_KIB: u64 = 2 * 1024;
 
 fn reloads() -> u32 {
     if std::env::var_os("NARTHEX_SOAK").is_some() { 1_000 } else { 100 }
@@ -61,8 +63,9 @@ fn reload_under_load(load: impl Fn(LoadOptions) -> Load) {
             settled = gateway.anonymous_kib();
         }
     }
-    // The peaks of single moments do not count: what stays does.
-    let most = settled + settled / 20;
+    // The peaks of single moments do not count: what stays does. The allocator asks the system for steps of 2 MiB, one of
+    // which may fall into any stretch of reloads; a leak takes one after the other.
+    let most = settled + settled / 20 + ALLOCATOR_STEP_KIB;
     let mut seen = 0;
     eventually("memory is back within 5 %", Duration::from_secs(15), || {
         seen = gateway.anonymous_kib();

@@ -97,15 +97,13 @@ async fn write_config(
     let Ok(text) = std::str::from_utf8(&body) else {
         return (StatusCode::BAD_REQUEST, "the configuration is not UTF-8\n").into_response();
     };
-    if let Some(wanted) = headers.get(header::IF_MATCH) {
-        let (_, hash) = admin.control.text().await;
-        if !matches(wanted, &hash) {
-            let text = format!("the live configuration is \"{hash}\": somebody changed it meanwhile\n");
-            return (StatusCode::PRECONDITION_FAILED, [(header::ETAG, format!("\"{hash}\""))], text)
-                .into_response();
-        }
-    }
+    let wanted = headers.get(header::IF_MATCH);
+    let is_wanted = |hash: &str| wanted.is_none_or(|wanted| matches(wanted, hash));
     if put.dry_run.is_some_and(|value| value != "0" && value != "false") {
+        let (_, hash) = admin.control.text().await;
+        if !is_wanted(&hash) {
+            return stale(&hash);
+        }
         return match admin.control.dry_run(text).await {
             Ok(warnings) => {
                 axum::Json(serde_json::json!({ "valid": true, "warnings": warnings })).into_response()
@@ -113,13 +111,22 @@ async fn write_config(
             Err(refused) => refusal(&refused),
         };
     }
-    match admin.control.put(text).await {
+    let put = match admin.control.put_if(text, is_wanted).await {
+        Ok(put) => put,
+        Err(hash) => return stale(&hash),
+    };
+    match put {
         Ok(applied) => {
             let tag = [(header::ETAG, format!("\"{}\"", applied.hash))];
             (tag, axum::Json(applied)).into_response()
         }
         Err(refused) => refusal(&refused),
     }
+}
+
+fn stale(hash: &str) -> Response {
+    let text = format!("the live configuration is \"{hash}\": somebody changed it meanwhile\n");
+    (StatusCode::PRECONDITION_FAILED, [(header::ETAG, format!("\"{hash}\""))], text).into_response()
 }
 
 fn refusal(refused: &crate::control::Refused) -> Response {

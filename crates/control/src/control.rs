@@ -204,13 +204,30 @@ impl Control {
     pub async fn reload(&self) -> Result<Applied, Refused> {
         let (loaded, texts) = self.load_files();
         let text = texts.get(&self.main).cloned().unwrap_or_default();
-        self.apply(loaded, text, Source::File(self.main.clone()), Some(texts)).await
+        let mut live = self.live.lock().await;
+        self.apply(&mut live, loaded, text, Source::File(self.main.clone()), Some(texts)).await
     }
 
     /// Makes a text live, as if it stood in the main file.
     pub async fn put(&self, text: &str) -> Result<Applied, Refused> {
         let loaded = self.load_text(text);
-        self.apply(loaded, text.to_owned(), Source::Admin, None).await
+        let mut live = self.live.lock().await;
+        self.apply(&mut live, loaded, text.to_owned(), Source::Admin, None).await
+    }
+
+    /// The same, if the live one's entity tag is wanted: looked at and replaced under one lock, so that of two who
+    /// change the same one only one does. `Err`: the tag of the live one.
+    pub async fn put_if(
+        &self,
+        text: &str,
+        is_wanted: impl Fn(&str) -> bool,
+    ) -> Result<Result<Applied, Refused>, String> {
+        let loaded = self.load_text(text);
+        let mut live = self.live.lock().await;
+        if !is_wanted(&live.hash) {
+            return Err(live.hash.clone());
+        }
+        Ok(self.apply(&mut live, loaded, text.to_owned(), Source::Admin, None).await)
     }
 
     /// What `put` would say, without doing it.
@@ -231,16 +248,16 @@ impl Control {
 
     async fn apply(
         &self,
+        live: &mut Live,
         loaded: Loaded,
         text: String,
         source: Source,
         texts: Option<BTreeMap<PathBuf, String>>,
     ) -> Result<Applied, Refused> {
-        let mut live = self.live.lock().await;
         let mut keep = live.keep.copy();
         let checked = match check(&loaded, &mut keep, &self.metrics) {
             Ok(checked) => checked,
-            Err(refused) => return Err(self.refuse(&mut live, refused)),
+            Err(refused) => return Err(self.refuse(live, refused)),
         };
         let bound = match live.listeners.bind(&checked.compiled.listeners, self.fleet.workers()) {
             Ok(bound) => bound,
@@ -249,12 +266,12 @@ impl Control {
                     rendered: error.to_string(),
                     json: serde_json::json!([{ "message": error.to_string() }]),
                 };
-                return Err(self.refuse(&mut live, refused));
+                return Err(self.refuse(live, refused));
             }
         };
         live.keep = keep;
-        self.activate(&mut live, checked.compiled, bound, text, source).await;
-        self.save(&live, texts);
+        self.activate(live, checked.compiled, bound, text, source).await;
+        self.save(live, texts);
         Ok(Applied { version: live.snapshot.version, hash: live.hash.clone(), warnings: checked.warnings })
     }
 

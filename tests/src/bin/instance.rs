@@ -16,8 +16,7 @@ fn main() -> io::Result<()> {
     // SO_REUSEADDR is set by std: the port is free again at once.
     let listener = TcpListener::bind(address)?;
     let log = Arc::new(OpenOptions::new().append(true).create(true).open(log)?);
-    println!("listening");
-    io::stdout().flush()?;
+    writeln!(io::stdout(), "listening")?;
     for stream in listener.incoming() {
         let (stream, log) = (stream?, Arc::clone(&log));
         // A client that breaks off ends its connection, nothing else.
