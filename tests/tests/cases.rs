@@ -1,5 +1,7 @@
 //! Runs every `.case` file by its name: those of the whole gateway here, those of policies and destinations beside them.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
+
 use libtest_mimic::{Arguments, Failed, Trial};
 use narthex_testkit::{Case, find_cases, run_case};
 use narthex_tests::Narthex;

@@ -1,6 +1,8 @@
 //! Connections under attack or neglect: idle ones, slow ones, clients that leave, expectations, and what is left in the
 //! books afterwards.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
+
 use narthex_testkit::{Conversation, FakeService, Gate, Next, Progress, RawClient, answer};
 use narthex_tests::Gateway;
 use std::net::SocketAddr;

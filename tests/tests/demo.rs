@@ -1,5 +1,7 @@
 //! The demo's commands do what the demo says they do: each is run by a shell, as a reader would.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
+
 use narthex_demo::{Command, commands, config};
 use narthex_tests::Gateway;
 

@@ -1,5 +1,7 @@
 //! HTTP/2 on either side of the gateway, or on both: bodies of unknown length, trailers, resets, early answers, bounds.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
+
 use bytes::Bytes;
 use http::HeaderMap;
 use narthex_testkit::{FakeService, Progress, RawClient, Received, answer};

@@ -1,6 +1,8 @@
 //! Every reason of the core's catalogue, provoked over a socket: the status that the catalogue gives it, and the same word in
 //! the answer. A reason that nothing provokes is a defect of the catalogue or of these tests.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
+
 use narthex_contract::core::REASONS;
 use narthex_testkit::{Conversation, FakeService, Next, RawClient, Response, answer};
 use narthex_tests::Gateway;

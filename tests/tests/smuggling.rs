@@ -3,6 +3,8 @@
 //! A client's fault: the service sees nothing of it and nothing of what is pipelined behind, the answer names the fault, the
 //! connection closes. A service's fault: 502 or a visible cut, never its bytes, and never a byte of it for somebody else.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
+
 use libtest_mimic::{Arguments, Failed, Trial};
 use narthex_testkit::{Conversation, FakeService, Fault, Next, Progress, RawClient, Response, answer};
 use narthex_tests::{Gateway, faults};

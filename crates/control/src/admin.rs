@@ -41,12 +41,18 @@ pub async fn serve_admin(
 async fn authorise(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
     let Some(token) = &admin.token else { return next.run(request).await };
     let given = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-    let given = given.and_then(|value| value.strip_prefix(b"Bearer "));
+    let given = given.and_then(bearer);
     if given.is_some_and(|given| is_equal(given, token.as_bytes())) {
         return next.run(request).await;
     }
     let challenge = [(header::WWW_AUTHENTICATE, "Bearer realm=\"narthex admin\"")];
     (StatusCode::UNAUTHORIZED, challenge, "a bearer token is needed\n").into_response()
+}
+
+/// The credentials of the scheme `Bearer`, whose name is in any case (RFC 9110 11.1).
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked(b"Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
 }
 
 /// Takes the same time whatever differs.

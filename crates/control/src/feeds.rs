@@ -29,6 +29,7 @@ struct Wanted {
 
 struct Feed {
     wanted: Wanted,
+    state: Arc<State>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -48,7 +49,13 @@ impl Feeds {
     /// Gives fixed addresses to their services and starts looking names up. Returns when each new name was
     /// answered, or has had its time.
     pub async fn start(&mut self, discovered: Vec<Discovered>) {
-        self.feeds.retain(|name, _| discovered.iter().any(|one| one.service == *name));
+        self.feeds.retain(|name, feed| {
+            let stays = discovered.iter().any(|one| one.service == *name);
+            if !stays {
+                feed.state.retire();
+            }
+            stays
+        });
         let mut waits = Vec::new();
         for one in discovered {
             let wanted = Wanted { fixed: one.fixed, names: one.names, dns: one.dns };
@@ -90,7 +97,7 @@ impl Parts {
 fn begin(service: &str, state: Arc<State>, wanted: Wanted) -> (Feed, Vec<Arc<Notify>>) {
     if wanted.names.is_empty() {
         state.update(&wanted.fixed);
-        return (Feed { wanted, tasks: Vec::new() }, Vec::new());
+        return (Feed { wanted, state, tasks: Vec::new() }, Vec::new());
     }
     if !wanted.fixed.is_empty() {
         state.update(&wanted.fixed);
@@ -98,7 +105,7 @@ fn begin(service: &str, state: Arc<State>, wanted: Wanted) -> (Feed, Vec<Arc<Not
     let parts = Arc::new(Parts {
         fixed: wanted.fixed.clone(),
         found: Mutex::new(vec![None; wanted.names.len()]),
-        state,
+        state: Arc::clone(&state),
     });
     let (mut tasks, mut waits) = (Vec::new(), Vec::new());
     for (at, (name, port, weight)) in wanted.names.iter().cloned().enumerate() {
@@ -107,7 +114,7 @@ fn begin(service: &str, state: Arc<State>, wanted: Wanted) -> (Feed, Vec<Arc<Not
         let (parts, service, dns) = (Arc::clone(&parts), service.to_owned(), Dns::new(name, wanted.dns));
         tasks.push(tokio::spawn(follow(dns, parts, at, (port, weight), service, first)));
     }
-    (Feed { wanted, tasks }, waits)
+    (Feed { wanted, state, tasks }, waits)
 }
 
 /// Publishes every answer that differs; a failure keeps what was known and says so.

@@ -30,13 +30,23 @@ pub async fn accept_on(listener: TcpListener, index: usize, worker: Rc<Worker>) 
         })
         .await;
         match accepted {
-            None => return,
+            None => return accept_queued(listener, index, &worker),
             Some(Ok((stream, peer))) => take(stream, peer, index, &worker),
             Some(Err(error)) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(REST).await;
             }
         }
+    }
+}
+
+/// The last look into the kernel's queue. Without the reactor: what it has not yet told of is there all the same, and
+/// would be reset with the socket.
+fn accept_queued(listener: TcpListener, index: usize, worker: &Rc<Worker>) {
+    let Ok(listener) = listener.into_std() else { return };
+    while let Ok((stream, peer)) = listener.accept() {
+        worker.metrics().accepted.add(1);
+        adopt(stream, peer, index, worker);
     }
 }
 

@@ -29,6 +29,11 @@ const LINGER_BYTES: usize = 16 * 1024 * 1024;
 /// How long an HTTP/2 client has to acknowledge that its idle connection ends.
 const GOODBYE: Duration = Duration::from_secs(2);
 
+/// When the worker closes idle connections, a request may be on its way already: for so long one is still taken.
+const LAST_CALL: Duration = Duration::from_millis(50);
+/// The same for a connection that was just accepted: its client has never been answered.
+const FIRST_CALL: Duration = Duration::from_secs(1);
+
 /// For so long a connection keeps what it needs for the next request; then it is idle and holds next to nothing.
 const WARM: Duration = Duration::from_secs(1);
 
@@ -48,6 +53,7 @@ pub async fn serve(stream: Stream, peer: std::net::SocketAddr, listener: usize, 
             deadline: &mut deadline,
             worker: &worker,
             registered: &registered,
+            last_call: if served == 0 { FIRST_CALL } else { LAST_CALL },
         };
         match waiting.request(due, plan.bounds.half_close).await {
             Readiness::Ready => {}
@@ -63,7 +69,7 @@ pub async fn serve(stream: Stream, peer: std::net::SocketAddr, listener: usize, 
             served: &mut served,
         };
         match Box::pin(connection.exchanges()).await {
-            Next::Another => {
+            Next::Another | Next::Nothing => {
                 if let Inbound::H1(server) = &mut inbound {
                     server.rest();
                 }
@@ -106,10 +112,13 @@ struct Waiting<'a> {
     deadline: &'a mut Deadline,
     worker: &'a Worker,
     registered: &'a Registered,
+    /// For so long a request is still taken when the worker closes idle connections.
+    last_call: Duration,
 }
 
 impl Waiting<'_> {
     async fn request(self, due: u64, half_close: bool) -> Readiness {
+        let mut closes_at = None;
         poll_fn(|cx| {
             self.registered.note(cx.waker());
             let Inbound::H1(server) = &mut *self.inbound else { return Poll::Ready(Readiness::Over) };
@@ -118,7 +127,11 @@ impl Waiting<'_> {
                 return Poll::Ready(if ready.is_ok() { Readiness::Ready } else { Readiness::Over });
             }
             if self.worker.phase() == Phase::Closing {
-                return Poll::Ready(Readiness::Over);
+                let until = *closes_at.get_or_insert_with(|| {
+                    self.worker.refresh();
+                    self.worker.due(self.last_call)
+                });
+                return self.deadline.poll(cx, self.worker.clock(), until).map(|()| Readiness::Over);
             }
             self.deadline.poll(cx, self.worker.clock(), due).map(|()| Readiness::Late)
         })
@@ -160,10 +173,15 @@ impl Connection<'_> {
             };
             match h1_exchange(line).await {
                 Next::Another => {}
+                Next::Nothing => {
+                    *self.served -= 1;
+                    return Next::Another;
+                }
                 next => return next,
             }
             let (inbound, deadline) = (&mut *self.inbound, &mut *self.deadline);
-            let waiting = Waiting { inbound, deadline, worker, registered: self.registered };
+            let registered = self.registered;
+            let waiting = Waiting { inbound, deadline, worker, registered, last_call: LAST_CALL };
             match waiting.request(worker.due(WARM), half_close).await {
                 Readiness::Ready => {}
                 Readiness::Late => return Next::Another,
@@ -176,6 +194,8 @@ impl Connection<'_> {
 /// What follows an exchange.
 enum Next {
     Another,
+    /// There was no request: the reactor had announced bytes that are not there (a fresh socket is announced so).
+    Nothing,
     Close,
     /// The client is gone or was cut off: nothing is owed to it.
     Drop,
@@ -192,11 +212,18 @@ async fn h1_exchange(mut line: Line<'_>) -> Next {
         let Inbound::H1(server) = &mut *line.client else { return Poll::Ready(Err(Interrupt::ClientGone)) };
         let Run { exchange, parser, .. } = &mut *run;
         if let Poll::Ready(read) = server.poll_head(cx, &mut exchange.request, parser, &plan.bounds.limits) {
-            return Poll::Ready(Ok(read));
+            return Poll::Ready(Ok(Some(read)));
+        }
+        if exchange.request.buffer_mut().is_empty() {
+            return Poll::Ready(Ok(None));
         }
         line.deadline.poll(cx, line.worker.clock(), head_due).map(|()| Err(Interrupt::TimedOut))
     })
     .await;
+    let Some(read) = read.transpose() else {
+        finish.is_void = true;
+        return Next::Nothing;
+    };
     match read {
         Ok(Ok(())) => {}
         Ok(Err(HeadError::Preface)) => {
@@ -209,7 +236,7 @@ async fn h1_exchange(mut line: Line<'_>) -> Next {
             finish.is_void = true;
             return Next::Drop;
         }
-        Err(Interrupt::TimedOut) if !finish.exchange.request.buffer_mut().is_empty() => {
+        Err(Interrupt::TimedOut) => {
             let next = answer_bare(&mut finish, &mut line, core::HEAD_TIMEOUT, Detail::default()).await;
             finish.is_client_gone = next.is_err();
             return Next::Close;

@@ -6,6 +6,7 @@
 mod check;
 mod config;
 mod demo;
+mod docs;
 mod explain;
 mod init;
 mod proxy;
@@ -63,6 +64,9 @@ enum Command {
     Completions { shell: clap_complete::Shell },
     /// Print the manual page (roff).
     Man,
+    /// Write the generated reference; for the project's own use.
+    #[command(hide = true)]
+    Docs(docs::Docs),
 }
 
 /// The configuration that a command works on.
@@ -113,6 +117,7 @@ impl Arguments {
             Command::Version => say(concat!("narthex ", env!("CARGO_PKG_VERSION"))),
             Command::Completions { shell } => completions(shell),
             Command::Man => man(),
+            Command::Docs(docs) => docs.run(),
         };
         let (text, code) = match outcome {
             Ok(()) => return ExitCode::SUCCESS,

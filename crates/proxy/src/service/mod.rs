@@ -155,6 +155,14 @@ impl State {
         self.instances.store(Arc::new(InstanceSet::new(instances)));
     }
 
+    /// No configuration names the service any more: idle connections to it are closed. Exchanges that began before still
+    /// find its instances.
+    pub fn retire(&self) {
+        for instance in &self.instances.load().all {
+            instance.removed.store(true, Ordering::Release);
+        }
+    }
+
     /// Requests that are being answered.
     pub fn requests_in_flight(&self) -> usize {
         self.requests.load(Ordering::Relaxed)

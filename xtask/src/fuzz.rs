@@ -1,0 +1,66 @@
+//! `cargo xtask fuzz TARGET`: builds one target of `fuzz/` with coverage instrumentation and runs it for a while.
+//! The workspace in `fuzz/` is its own; nothing but cargo and a C++ compiler is needed, cargo-fuzz least of all.
+
+use std::fs;
+
+use anyhow::{Context, bail};
+
+use crate::shell::{cargo, command, number, root, run as run_command, target};
+
+/// What cargo-fuzz passes too, for the sanitizer's coverage without a sanitizer: works on the stable compiler.
+const FLAGS: [&str; 9] = [
+    "-Cpasses=sancov-module",
+    "-Cllvm-args=-sanitizer-coverage-level=4",
+    "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
+    "-Cllvm-args=-sanitizer-coverage-pc-table",
+    "-Cllvm-args=-sanitizer-coverage-trace-compares",
+    "-Ccodegen-units=1",
+    "-Cdebug-assertions",
+    "-Coverflow-checks",
+    "--cfg=fuzzing",
+];
+const SECONDS: u64 = 60;
+
+pub fn run(arguments: &[String]) -> anyhow::Result<()> {
+    let names = names()?;
+    let name = arguments.first().map_or("list", String::as_str);
+    if name == "list" {
+        println!("{}", names.join("\n"));
+        return Ok(());
+    }
+    if !names.iter().any(|known| known == name) {
+        bail!("there is no fuzz target `{name}`: {}", names.join(", "));
+    }
+    let seconds = number(arguments, "--seconds", SECONDS)?;
+    let triple = triple()?;
+    let built = target().join("fuzz");
+    let mut build = cargo();
+    build.current_dir(root().join("fuzz")).env("CARGO_TARGET_DIR", &built);
+    build.env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f"));
+    run_command(build.args(["build", "--release", "--target", &triple, "--bin", name]))?;
+
+    // What is found while fuzzing goes to the target directory; the checked-in corpus holds chosen seeds only.
+    let grown = built.join("corpus").join(name);
+    let artifacts = built.join("artifacts").join(name);
+    fs::create_dir_all(&grown)?;
+    fs::create_dir_all(&artifacts)?;
+    let mut fuzz = command(built.join(&triple).join("release").join(name));
+    fuzz.arg(&grown).arg(root().join("fuzz/corpus").join(name));
+    fuzz.arg(format!("-max_total_time={seconds}")).arg(format!("-artifact_prefix={}/", artifacts.display()));
+    fuzz.args(["-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1"]);
+    run_command(&mut fuzz).with_context(|| format!("a finding: see {}", artifacts.display()))
+}
+
+/// The targets: one file each.
+fn names() -> anyhow::Result<Vec<String>> {
+    let files = crate::shell::files(&root().join("fuzz/targets"), ".rs")?;
+    let names = files.iter().filter_map(|file| file.file_stem());
+    Ok(names.map(|name| name.to_string_lossy().into_owned()).collect())
+}
+
+/// The compiler's own triple: given explicitly, so that build scripts are built without instrumentation.
+fn triple() -> anyhow::Result<String> {
+    let text = crate::shell::output(command("rustc").arg("-vV"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(line.context("rustc -vV names no host")?.to_owned())
+}
