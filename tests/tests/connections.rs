@@ -208,3 +208,57 @@ fn an_upgrade_is_not_forwarded_as_one() {
     }
     gateway.stop();
 }
+
+#[test]
+fn a_half_close_ends_the_exchange_only_where_it_should() {
+    let gate = Gate::new();
+    let opened = gate.clone();
+    let service = FakeService::start(move |conversation: &mut Conversation<'_>| {
+        conversation.wait(&opened)?;
+        answer::fixed(200, "late")(conversation)
+    });
+    let (gateway, address) =
+        gateway(&format!("s: {{ url: \"{}\" }}", service.url()), ", half_close: true", "");
+    let mut client = RawClient::connect(address).unwrap();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    client.half_close().unwrap();
+    service.wait_until(PATIENCE, |log| !log.is_empty()).expect("the service is asked");
+    gate.open();
+    assert_eq!(client.read_response().unwrap().text(), "late");
+    client.expect_close().unwrap();
+    let mut client = RawClient::connect(address).unwrap();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab").unwrap();
+    client.half_close().unwrap();
+    // The body is not there and never will be: no answer is owed, and nothing hangs.
+    client.expect_close().unwrap();
+    gateway.stop();
+}
+
+#[test]
+fn thousands_of_connections_leave_nothing_behind() {
+    let descriptors = || std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    let service = FakeService::start(answer::fixed(200, "ok"));
+    let (gateway, address) = gateway(&format!("s: {{ url: \"{}\" }}", service.url()), "", "");
+    let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    RawClient::connect(address).unwrap().exchange(get).unwrap();
+    let before = descriptors();
+    for at in 0..2_000 {
+        let mut client = RawClient::connect(address).unwrap();
+        match at % 4 {
+            0 => drop(client.exchange(get).unwrap()),
+            1 => client.send("GET / HT").unwrap(),
+            2 => client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap(),
+            _ => {
+                client.send(get).unwrap();
+                client.reset().unwrap();
+            }
+        }
+    }
+    let due = Instant::now() + PATIENCE;
+    // Connections that the pool keeps to the service count twice here: both ends are in this process.
+    while descriptors() > before + 20 {
+        assert!(Instant::now() < due, "{before} descriptors became {}", descriptors());
+        std::thread::yield_now();
+    }
+    gateway.stop();
+}

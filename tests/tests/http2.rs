@@ -328,3 +328,60 @@ fn a_service_that_continues_is_heard_over_http2() {
     });
     gateway.stop();
 }
+
+#[test]
+fn an_http2_service_is_understood_whatever_it_does() {
+    let refused = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let service = serve(move |(asked, mut respond): Asked| {
+        let refused = std::sync::Arc::clone(&refused);
+        async move {
+            match asked.uri().path() {
+                "/hints" => {
+                    respond.send_informational(head(103)).unwrap();
+                    respond.send_response(head(204), true).unwrap();
+                }
+                "/continue" => {
+                    respond.send_informational(head(100)).unwrap();
+                    let (body, _) = read_body(asked.into_body()).await.unwrap();
+                    respond.send_response(head(200), false).unwrap().send_data(body.into(), true).unwrap();
+                }
+                "/refused" if refused.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0 => {
+                    respond.send_reset(h2::Reason::REFUSED_STREAM);
+                }
+                "/reset" => respond.send_reset(h2::Reason::INTERNAL_ERROR),
+                "/cut" => {
+                    let mut body = respond.send_response(head(200), false).unwrap();
+                    body.send_data(Bytes::from_static(b"abc"), false).unwrap();
+                    pause().await;
+                    body.send_reset(h2::Reason::INTERNAL_ERROR);
+                }
+                _ => drop(respond.send_response(head(200), true).unwrap()),
+            }
+        }
+    });
+    let (gateway, address) = gateway(&format!("http://{service}"), ", protocol: h2c", "");
+    let mut client = RawClient::connect(address).unwrap();
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+    let answer = client.exchange(get("/hints")).unwrap();
+    assert_eq!((answer.status, answer.interim.len()), (204, 1));
+    let expecting = "POST /continue HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n";
+    client.send(expecting).unwrap();
+    assert_eq!(client.read_next_to("POST").unwrap().status, 100);
+    client.send("abc").unwrap();
+    assert_eq!(client.read_response().unwrap().text(), "abc");
+    let refused = "POST /refused HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
+    assert_eq!(
+        client.exchange(refused).unwrap().status,
+        200,
+        "a refused stream was not begun: it is tried again"
+    );
+    let answer = client.exchange(get("/reset")).unwrap();
+    assert_eq!((answer.status, answer.json()["reason"].as_str()), (502, Some("service_closed")));
+    assert!(client.exchange(get("/cut")).is_err(), "a cut is seen as one");
+    run(async {
+        let mut client = connect(address).await.ready().await.unwrap();
+        let (response, _) = client.send_request(request("GET", "/cut").body(()).unwrap(), true).unwrap();
+        assert!(read(response).await.is_err_and(|error| error.is_reset()));
+    });
+    gateway.stop();
+}

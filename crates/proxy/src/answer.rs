@@ -65,18 +65,27 @@ pub async fn respond(run: &mut Run, line: &mut Line<'_>, mut answer: Answer) -> 
             });
         }
         if route.chain.has(Hooks::RESPONSE) {
-            let hooks = route.chain.on_response(&mut run.exchange, &mut run.response, length, run.reached);
-            if let Some(reply) = line.wait_for(due, hooks).await? {
-                answer = Answer::of(run, reply);
+            let mut replaced = Some(run.reached);
+            while let Some(reached) = replaced.take() {
+                let length = answer.length(&run.response);
+                let hooks = route.chain.on_response(&mut run.exchange, &mut run.response, length, reached);
+                if let Some((reply, reached)) = line.wait_for(due, hooks).await? {
+                    answer = Answer::of(run, reply);
+                    replaced = Some(reached);
+                }
             }
         }
     }
     if let Some(gateway) = run.gateway.clone() {
-        let length = answer.length(&run.response);
         if gateway.before.has(Hooks::RESPONSE) {
-            let hooks = gateway.before.on_response(&mut run.exchange, &mut run.response, length, run.before);
-            if let Some(reply) = line.wait_for(due, hooks).await? {
-                answer = Answer::of(run, reply);
+            let mut replaced = Some(run.before);
+            while let Some(before) = replaced.take() {
+                let length = answer.length(&run.response);
+                let hooks = gateway.before.on_response(&mut run.exchange, &mut run.response, length, before);
+                if let Some((reply, before)) = line.wait_for(due, hooks).await? {
+                    answer = Answer::of(run, reply);
+                    replaced = Some(before);
+                }
             }
         }
         let steps = run.download.steps();

@@ -134,14 +134,15 @@ impl Chain {
         None
     }
 
-    /// The response side, in reverse from whoever answered. `Some`: a policy replaced the response.
+    /// The response side, in reverse from whoever answered. `Some`: a policy replaced the response, and those before it have
+    /// yet to see the new one: call again with what is returned.
     pub async fn on_response(
         &self,
         exchange: &mut Exchange,
         response: &mut ResponseHead,
         length: Option<u64>,
         reached: Reached,
-    ) -> Option<Reply> {
+    ) -> Option<(Reply, Reached)> {
         for (at, (hooks, link)) in self.links.iter().enumerate().rev() {
             // A browser must be able to read a refusal too, so CORS marks also those that were made before it.
             let is_due = at < reached.0 || (at > reached.0 && link.stage == Stage::Cors);
@@ -163,7 +164,7 @@ impl Chain {
                 before
             });
             if let Some(reply) = self.judge(at, link, verdict, before, exchange) {
-                return Some(reply);
+                return Some((reply, Reached(at)));
             }
         }
         None
@@ -339,5 +340,54 @@ mod shadow {
         fn keeps_length(&self) -> bool {
             true
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use narthex_contract::core;
+
+    /// On the response side: refuses, or leaves a mark.
+    struct Other(bool);
+
+    impl Policy for Other {
+        fn hooks(&self) -> Hooks {
+            Hooks::RESPONSE
+        }
+
+        fn on_response<'a>(&'a self, cx: &'a mut ResponseCx<'_>) -> Flow<'a> {
+            if self.0 {
+                return Flow::Answer(core::INTERNAL.into());
+            }
+            cx.response.head.append_raw(b"x-mark", b"1").unwrap();
+            Flow::Continue
+        }
+    }
+
+    fn ready<T>(future: impl Future<Output = T>) -> T {
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        match std::pin::pin!(future).poll(&mut cx) {
+            std::task::Poll::Ready(value) => value,
+            std::task::Poll::Pending => panic!("nothing suspends here"),
+        }
+    }
+
+    #[test]
+    fn a_response_that_a_policy_made_passes_those_before_it() {
+        let link = |refuses: bool| Link {
+            name: "a".into(),
+            kind: "other",
+            stage: Stage::Transform,
+            shadow: false,
+            policy: Arc::new(Other(refuses)),
+        };
+        let chain = Chain::new(vec![link(false), link(true), link(false)], 0);
+        let (mut exchange, mut response) = (Exchange::default(), ResponseHead::new(200));
+        let all = Reached(3);
+        let (_, reached) = ready(chain.on_response(&mut exchange, &mut response, None, all)).unwrap();
+        response.clear();
+        assert!(ready(chain.on_response(&mut exchange, &mut response, None, reached)).is_none());
+        assert_eq!(response.head.all_str("x-mark").count(), 1, "the first one alone, and once");
     }
 }

@@ -134,6 +134,10 @@ fn normal_path(run: &mut Run, gateway: &Gateway) -> Result<(), PathError> {
 fn find(run: &mut Run, gateway: &Arc<Gateway>) -> Option<Reply> {
     let exchange = &mut run.exchange;
     let request = &exchange.request;
+    if request.is_asterisk() {
+        // `OPTIONS *` is about the server, not about a resource (RFC 9110 9.3.7): no template stands for it.
+        return Some(core::NO_ROUTE.into());
+    }
     let asked = preflight_method(request);
     let method = asked.unwrap_or(request.method.as_str());
     let mut facts =
