@@ -1,6 +1,11 @@
 //! The access log: one JSON line per request, with all that is known of it, whatever the client sends.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "tests over real sockets run in real time, and a panic is their failure"
+)]
 
 use std::time::Duration;
 

@@ -1,7 +1,12 @@
 //! Bodies through the whole gateway: every chunking gives the same bytes, whatever the edges of buffers; a body that is
 //! refused half-way never looks complete to the service; a chunk of one byte costs no more than its bytes.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "tests over real sockets run in real time, and a panic is their failure"
+)]
 
 use narthex_testkit::{Conversation, FakeService, Gate, Next, Progress, RawClient, Response, answer};
 use narthex_tests::Gateway;

@@ -1,6 +1,11 @@
 //! Runs every `.case` file by its name: those of the whole gateway here, those of policies and destinations beside them.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "tests over real sockets run in real time, and a panic is their failure"
+)]
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use narthex_testkit::{Case, find_cases, run_case};

@@ -1,7 +1,12 @@
 //! Connections under attack or neglect: idle ones, slow ones, clients that leave, expectations, and what is left in the
 //! books afterwards.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "tests over real sockets run in real time, and a panic is their failure"
+)]
 
 use narthex_testkit::{Conversation, FakeService, Gate, Next, Progress, RawClient, answer};
 use narthex_tests::Gateway;

@@ -1,6 +1,11 @@
 //! The demo's commands do what the demo says they do: each is run by a shell, as a reader would.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "tests over real sockets run in real time, and a panic is their failure"
+)]
 
 use narthex_demo::{Command, commands, config};
 use narthex_tests::Gateway;

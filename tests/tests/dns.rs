@@ -1,5 +1,12 @@
 //! A service by name: looked up again when its time to live is over, kept when the DNS fails, drained when it moves.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "tests over real sockets run in real time, and a panic is their failure"
+)]
+
 use narthex_testkit::{FakeService, Progress, RawClient, answer};
 use narthex_tests::Gateway;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};

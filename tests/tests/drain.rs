@@ -1,6 +1,11 @@
 //! SIGTERM: what was accepted is answered, what is idle is closed, what takes too long is cut, and the exit code is 0.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "tests over real sockets run in real time, and a panic is their failure"
+)]
 
 use std::time::Duration;
 

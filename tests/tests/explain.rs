@@ -1,7 +1,12 @@
 //! From the text of a configuration to an answer: `explain` and the live gateway say what a naive router says that asks
 //! every route, and a predicate that is said to have failed does not hold when it is asked alone.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "tests over real sockets run in real time, and a panic is their failure"
+)]
 
 #[path = "../../crates/router/tests/common/mod.rs"]
 mod naive;

@@ -1,7 +1,12 @@
 //! Every hook of a policy, through the live data plane: what each may do, what a shadow may not, that a panic and a
 //! blocking policy harm no other exchange, and that the end is told exactly once.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "tests over real sockets run in real time, and a panic is their failure"
+)]
 #![expect(clippy::disallowed_methods, reason = "a policy that blocks is what is tested")]
 
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,6 +1,11 @@
 //! HTTP/2 on either side of the gateway, or on both: bodies of unknown length, trailers, resets, early answers, bounds.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "tests over real sockets run in real time, and a panic is their failure"
+)]
 
 use bytes::Bytes;
 use http::HeaderMap;

@@ -4,8 +4,14 @@
 //! One limit is the network's: bytes that the kernel has taken for a process that is killed before it reads them look to
 //! the gateway like a request that was begun. A GET on a kept connection is sent again; a POST, or a request that was the
 //! first of its connection, may have acted and is not. Of those there is at most one per client and kill.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "tests over real sockets run in real time, and a panic is their failure"
+)]
 #![allow(clippy::print_stdout, reason = "figures for whoever asks for them with `--nocapture`")]
-#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};

@@ -1,7 +1,12 @@
 //! Every reason of the core's catalogue, provoked over a socket: the status that the catalogue gives it, and the same word in
 //! the answer. A reason that nothing provokes is a defect of the catalogue or of these tests.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "tests over real sockets run in real time, and a panic is their failure"
+)]
 
 use narthex_contract::core::REASONS;
 use narthex_testkit::{Conversation, FakeService, Next, RawClient, Response, answer};

@@ -1,8 +1,14 @@
 //! Reloads under load lose no request and keep no memory.
 //!
 //! 100 reloads by default; `NARTHEX_SOAK=1` makes it 1,000.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "tests over real sockets run in real time, and a panic is their failure"
+)]
 #![allow(clippy::print_stdout, reason = "figures for whoever asks for them with `--nocapture`")]
-#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
 
 use std::fmt::Write;
 use std::time::Duration;

@@ -3,7 +3,12 @@
 //! A client's fault: the service sees nothing of it and nothing of what is pipelined behind, the answer names the fault, the
 //! connection closes. A service's fault: 502 or a visible cut, never its bytes, and never a byte of it for somebody else.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "tests over real sockets run in real time, and a panic is their failure"
+)]
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use narthex_testkit::{Conversation, FakeService, Fault, Next, Progress, RawClient, Response, answer};

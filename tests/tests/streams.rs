@@ -1,8 +1,14 @@
 //! Bodies of any length pass in bounded memory, in both directions at once, at the pace of the slower side.
 //!
 //! 100 MB in each direction by default; `NARTHEX_SOAK=1` makes it 5 GB.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "tests over real sockets run in real time, and a panic is their failure"
+)]
 #![allow(clippy::print_stdout, reason = "figures for whoever asks for them with `--nocapture`")]
-#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

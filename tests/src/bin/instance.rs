@@ -1,7 +1,12 @@
 //! An instance of a service for tests that kill it: `instance ADDRESS LOG`. It appends the target of each request to the
 //! log when it begins it, before a byte of the answer, in one write that survives SIGKILL.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is the failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "tests over real sockets run in real time, and a panic is their failure"
+)]
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};

@@ -7,7 +7,7 @@ use clap::Args;
 use narthex::{AccessOption, ConfigInput, Running, StartError, StartOptions};
 use narthex_control::Drain;
 use narthex_document::Time;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Failure, Input, Outcome, start_log};
 
@@ -73,9 +73,10 @@ pub fn start(options: StartOptions) -> Result<Running, Failure> {
 
 /// SIGHUP reloads; SIGTERM and SIGINT drain; a second one ends at once.
 pub fn until_signalled(running: Running) -> Outcome {
+    let Some(signals) = running.block_on(async { Signals::listen() }) else { return Ok(()) };
+    let mut signals = signals?;
     loop {
-        let received = running.block_on(next_signal()).transpose()?;
-        match received {
+        match running.block_on(signals.next()) {
             Some(Received::Reload) => {
                 if let Some(Ok(applied)) = running.reload() {
                     tracing::info!(version = applied.version, "reloaded");
@@ -86,14 +87,18 @@ pub fn until_signalled(running: Running) -> Outcome {
         }
     }
     tracing::info!("draining; a second signal ends at once");
-    std::thread::spawn(|| {
-        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
-        if let Ok(Received::End) = runtime.block_on(next_signal()) {
-            std::process::exit(1);
-        }
-    });
+    std::thread::spawn(end_at_once_when_asked_again);
     running.drain();
     Ok(())
+}
+
+fn end_at_once_when_asked_again() {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+    runtime.block_on(async {
+        let Ok(mut signals) = Signals::listen() else { return };
+        while signals.next().await == Received::Reload {}
+        std::process::exit(1);
+    });
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,13 +107,27 @@ enum Received {
     End,
 }
 
-async fn next_signal() -> std::io::Result<Received> {
-    let mut hang_up = signal(SignalKind::hangup())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(tokio::select! {
-        _ = hang_up.recv() => Received::Reload,
-        _ = terminate.recv() => Received::End,
-        _ = interrupt.recv() => Received::End,
-    })
+/// The signals that mean something. Listened to from the start: one that comes while another is obeyed is not lost.
+struct Signals {
+    hang_up: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            hang_up: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> Received {
+        tokio::select! {
+            _ = self.hang_up.recv() => Received::Reload,
+            _ = self.terminate.recv() => Received::End,
+            _ = self.interrupt.recv() => Received::End,
+        }
+    }
 }
