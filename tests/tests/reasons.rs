@@ -143,7 +143,7 @@ gateways:
     );
     let gateway = Gateway::start(&config).unwrap_or_else(|error| panic!("{error}"));
     let address = gateway.address("main").expect("it listens");
-    Scene { gateway, address, service: service, _full: full }
+    Scene { gateway, address, service, _full: full }
 }
 
 fn ask(scene: &Scene, request: &str) -> Response {

@@ -8,7 +8,6 @@
     clippy::disallowed_methods,
     reason = "tests over real sockets run in real time, and a panic is their failure"
 )]
-#![allow(clippy::print_stdout, reason = "figures for whoever asks for them with `--nocapture`")]
 
 use std::fmt::Write;
 use std::time::Duration;

@@ -8,7 +8,6 @@
     clippy::disallowed_methods,
     reason = "tests over real sockets run in real time, and a panic is their failure"
 )]
-#![allow(clippy::print_stdout, reason = "figures for whoever asks for them with `--nocapture`")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
