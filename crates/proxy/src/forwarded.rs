@@ -89,8 +89,11 @@ pub fn forward(rules: ForwardedRules, exchange: &mut Exchange, peer_text: &[u8],
     if !is_trusted || !head.contains(&PROTO) {
         put_known(head, Known::XForwardedProto, proto);
     }
-    if !is_trusted || !head.contains(&HOST) {
-        put_known(head, Known::XForwardedHost, authority.as_bytes());
+    match authority {
+        "" if is_trusted => {}
+        "" => drop(head.remove(&HOST)),
+        _ if is_trusted && head.contains(&HOST) => {}
+        _ => put_known(head, Known::XForwardedHost, authority.as_bytes()),
     }
     scratch.clear();
     if is_trusted {
