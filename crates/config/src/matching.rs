@@ -21,7 +21,8 @@ pub struct MatchMap {
     /// One method or a list, in upper case.
     #[serde(alias = "methods")]
     pub method: Option<Methods>,
-    /// A path: `/users/{id}` (one segment), `/files/{rest=**}` (the rest), quoted.
+    /// A path: `/users/{id}` (one segment), `/files/{rest=**}` (the rest), quoted; after `~` a regular expression over the
+    /// whole path: `~/v[0-9]+/.*`.
     pub path: Option<Spanned<String>>,
     /// One host or a list, `*.example.com` for one or more labels in front.
     pub host: OneOrMany<Spanned<String>>,

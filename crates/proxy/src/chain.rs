@@ -77,11 +77,7 @@ impl Chain {
             let before = link.shadow.then(|| Before::of(exchange));
             let verdict = {
                 let mut cx = RequestCx { exchange, has_body };
-                match link.policy.on_request(&mut cx) {
-                    Flow::Continue => None,
-                    Flow::Answer(reply) => Some(reply),
-                    Flow::Suspend(waiting) => answered(waiting.await),
-                }
+                settle(link.policy.on_request(&mut cx)).await
             };
             if let Some(reply) = self.judge(at, link, verdict, before, exchange) {
                 return Some(reply);
@@ -97,11 +93,7 @@ impl Chain {
             let before = link.shadow.then(|| Before::of(exchange));
             let verdict = {
                 let mut cx = RequestCx { exchange, has_body: true };
-                match link.policy.on_request_body(&mut cx, body) {
-                    Flow::Continue => None,
-                    Flow::Answer(reply) => Some(reply),
-                    Flow::Suspend(waiting) => answered(waiting.await),
-                }
+                settle(link.policy.on_request_body(&mut cx, body)).await
             };
             if let Some(reply) = self.judge(at, link, verdict, before, exchange) {
                 return Some(reply);
@@ -121,11 +113,7 @@ impl Chain {
             let before = link.shadow.then(|| Before::of(exchange));
             let verdict = {
                 let mut cx = FailureCx { exchange, reason, detail };
-                match link.policy.on_failure(&mut cx) {
-                    Flow::Continue => None,
-                    Flow::Answer(reply) => Some(reply),
-                    Flow::Suspend(waiting) => answered(waiting.await),
-                }
+                settle(link.policy.on_failure(&mut cx)).await
             };
             if let Some(reply) = self.judge(at, link, verdict, before, exchange) {
                 return Some(reply);
@@ -152,11 +140,7 @@ impl Chain {
             let before = link.shadow.then(|| (Before::of(exchange), response.head.mark(), response.status));
             let verdict = {
                 let mut cx = ResponseCx { exchange, response, length };
-                match link.policy.on_response(&mut cx) {
-                    Flow::Continue => None,
-                    Flow::Answer(reply) => Some(reply),
-                    Flow::Suspend(waiting) => answered(waiting.await),
-                }
+                settle(link.policy.on_response(&mut cx)).await
             };
             let before = before.map(|(before, mark, status)| {
                 response.head.rollback(mark);
@@ -239,7 +223,13 @@ impl Chain {
     }
 }
 
-fn answered(verdict: Verdict) -> Option<Reply> {
+/// Waits where the hook has to; `Some`: it answers.
+async fn settle(flow: Flow<'_>) -> Option<Reply> {
+    let verdict = match flow {
+        Flow::Continue => return None,
+        Flow::Answer(reply) => return Some(reply),
+        Flow::Suspend(waiting) => waiting.await,
+    };
     match verdict {
         Verdict::Continue => None,
         Verdict::Answer(reply) => Some(reply),

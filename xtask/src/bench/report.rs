@@ -37,7 +37,9 @@ pub fn write(section: &str, text: &str) -> anyhow::Result<()> {
 /// One line on where and with what it was measured.
 pub fn conditions(binary: &Path) -> String {
     let date = output(command("date").args(["-u", "+%Y-%m-%d"])).unwrap_or_default();
-    let kernel = output(command("uname").arg("-r")).unwrap_or_default();
+    let release = output(command("uname").arg("-r")).unwrap_or_default();
+    // What a vendor adds behind the version says nothing about speed.
+    let kernel = release.split('-').next().unwrap_or_default().to_owned();
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown processor");
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
