@@ -22,11 +22,20 @@ fn gateway(service: &FakeService, arguments: &[&str]) -> Process {
     Process::start(&config, arguments)
 }
 
+/// A connection that the kernel completed between the last accept and the close of the listener was never accepted:
+/// closing resets it. That moment is short, so it can hit few.
+const NEVER_ACCEPTED: usize = 3;
+
 /// Nothing failed but new connections, after the listener had closed.
 fn only_refused(report: &Report) {
-    let others = report.failures.iter().filter(|failure| failure.kind != FailureKind::ConnectRefused);
-    let others: Vec<_> = others.take(10).collect();
+    let is_fresh = |kind| matches!(kind, FailureKind::ConnectFailed | FailureKind::ClosedFresh);
+    let (fresh, others): (Vec<_>, Vec<_>) = report
+        .failures
+        .iter()
+        .filter(|failure| failure.kind != FailureKind::ConnectRefused)
+        .partition(|failure| is_fresh(failure.kind));
     assert!(others.is_empty(), "{others:#?}");
+    assert!(fresh.len() <= NEVER_ACCEPTED, "{fresh:#?}");
     assert!(report.succeeded > 0);
 }
 
@@ -40,6 +49,8 @@ fn drain_under_load(load: impl Fn(LoadOptions) -> Load) -> Report {
     let report = load.stop();
     assert_eq!(status.code(), Some(0), "{}", gateway.log());
     only_refused(&report);
+    let begun = service.log().len() as u64;
+    assert!(begun <= report.succeeded, "the service began {begun}, only {} were answered", report.succeeded);
     assert!(report.announced_ends > 0, "{report:?}");
     report
 }
