@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::time::Instant;
+use rustix::time::{ClockId, clock_gettime};
 
 /// Monotonic nanoseconds and Unix milliseconds. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -12,14 +12,13 @@ pub struct Clock(Source);
 
 #[derive(Debug, Clone)]
 enum Source {
-    System { start: Instant },
+    System,
     Manual(Arc<AtomicU64>),
 }
 
 impl Clock {
-    #[expect(clippy::disallowed_methods, reason = "the clock itself")]
     pub fn system() -> Self {
-        Self(Source::System { start: Instant::now() })
+        Self(Source::System)
     }
 
     /// Stands at `unix` until `advance`.
@@ -35,12 +34,9 @@ impl Clock {
     }
 
     /// Nanoseconds since an arbitrary start; never goes back, never 0.
-    #[expect(clippy::disallowed_methods, reason = "the clock itself")]
     pub fn monotonic(&self) -> u64 {
         match &self.0 {
-            Source::System { start } => {
-                1 + Instant::now().saturating_duration_since(*start).as_nanos() as u64
-            }
+            Source::System => monotonic(),
             Source::Manual(nanos) => 1 + nanos.load(Ordering::Relaxed),
         }
     }
@@ -48,21 +44,24 @@ impl Clock {
     /// Milliseconds since 1970-01-01 UTC.
     pub fn unix_ms(&self) -> u64 {
         match &self.0 {
-            Source::System { .. } => {
+            Source::System => {
                 SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
             }
             Source::Manual(nanos) => nanos.load(Ordering::Relaxed) / 1_000_000,
         }
     }
 
-    /// The instant of a monotonic reading, for timers.
-    #[expect(clippy::disallowed_methods, reason = "the clock itself")]
-    pub fn instant(&self, monotonic: u64) -> Instant {
+    /// When a monotonic reading comes, by the system's own clock: for timers.
+    pub fn system_due(&self, monotonic_due: u64) -> u64 {
         match &self.0 {
-            Source::System { start } => *start + Duration::from_nanos(monotonic),
-            Source::Manual(_) => {
-                Instant::now() + Duration::from_nanos(monotonic.saturating_sub(self.monotonic()))
-            }
+            Source::System => monotonic_due,
+            Source::Manual(_) => monotonic().saturating_add(monotonic_due.saturating_sub(self.monotonic())),
         }
     }
+}
+
+/// The system's monotonic clock, in nanoseconds.
+pub(crate) fn monotonic() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    1 + now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }

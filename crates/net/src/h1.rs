@@ -259,9 +259,9 @@ impl H1Server {
     }
 
     /// Pending while the connection is idle: no buffer is held.
-    pub fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.half.ahead.raw().is_empty() {
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(());
         }
         self.half.stream.poll_read_ready(cx)
     }
@@ -348,10 +348,7 @@ impl H1Server {
             if self.half.ahead.raw().len() >= AHEAD_BYTES {
                 return Poll::Pending;
             }
-            if ready!(self.half.stream.poll_read_ready(cx)).is_err() {
-                self.gone = true;
-                return Poll::Ready(());
-            }
+            ready!(self.half.stream.poll_read_ready(cx));
             let raw = self.half.ahead.raw_mut();
             match ready!(self.half.stream.poll_append(cx, raw, AHEAD_BYTES)) {
                 Ok(count) if count > 0 => {}

@@ -11,6 +11,7 @@ mod inbound;
 mod lazy;
 mod listen;
 mod outbound;
+pub mod runtime;
 mod stream;
 pub mod system;
 

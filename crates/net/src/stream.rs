@@ -1,39 +1,38 @@
 //! One connected socket. The only place where the kinds of transport are told apart.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::BufMut;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio_util::io::poll_read_buf;
+
+use crate::runtime::Socket;
 
 /// A connected byte stream.
 #[derive(Debug)]
 pub enum Stream {
-    Tcp(TcpStream),
+    Plain(Socket),
 }
 
 impl Stream {
     /// Connects, with TCP_NODELAY.
     pub async fn connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        Ok(Self::Tcp(stream))
+        Ok(Self::Plain(Socket::connect(address).await?))
     }
 
-    /// Adopts an accepted socket: non-blocking, TCP_NODELAY.
-    pub fn adopt(stream: std::net::TcpStream) -> io::Result<Self> {
-        stream.set_nonblocking(true)?;
-        stream.set_nodelay(true)?;
-        Ok(Self::Tcp(TcpStream::from_std(stream)?))
+    /// Adopts an accepted, non-blocking socket; sets TCP_NODELAY.
+    pub fn adopt(fd: OwnedFd) -> io::Result<Self> {
+        // It can only fail on a socket that is broken already: the first read will say so.
+        let _ = SockRef::from(&fd).set_tcp_nodelay(true);
+        Ok(Self::Plain(Socket::adopt(fd)?))
     }
 
-    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
-            Self::Tcp(stream) => stream.poll_read_ready(cx),
+            Self::Plain(socket) => socket.poll_readable(cx),
         }
     }
 
@@ -44,9 +43,8 @@ impl Stream {
         buffer: &mut Vec<u8>,
         limit: usize,
     ) -> Poll<io::Result<usize>> {
-        buffer.reserve(limit);
         match self {
-            Self::Tcp(stream) => poll_read_buf(Pin::new(stream), cx, &mut buffer.limit(limit)),
+            Self::Plain(socket) => socket.poll_append(cx, buffer, limit),
         }
     }
 
@@ -58,16 +56,7 @@ impl Stream {
         second: &[u8],
     ) -> Poll<io::Result<usize>> {
         match self {
-            Self::Tcp(stream) => {
-                let stream = Pin::new(stream);
-                if second.is_empty() {
-                    stream.poll_write(cx, first)
-                } else if first.is_empty() {
-                    stream.poll_write(cx, second)
-                } else {
-                    stream.poll_write_vectored(cx, &[IoSlice::new(first), IoSlice::new(second)])
-                }
-            }
+            Self::Plain(socket) => socket.poll_write_two(cx, first, second),
         }
     }
 
@@ -75,10 +64,7 @@ impl Stream {
     /// Costs no system call while nothing happened.
     pub fn is_stale(&self) -> bool {
         match self {
-            Self::Tcp(stream) => {
-                let mut byte = [0];
-                !matches!(stream.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-            }
+            Self::Plain(socket) => socket.is_readable(),
         }
     }
 
@@ -86,13 +72,13 @@ impl Stream {
     pub fn abort_on_drop(&self) {
         match self {
             // It can only fail on a socket that is broken already.
-            Self::Tcp(stream) => drop(stream.set_zero_linger()),
+            Self::Plain(socket) => drop(SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO))),
         }
     }
 
     pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
         }
     }
 }
@@ -104,7 +90,7 @@ impl AsyncRead for Stream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Plain(socket) => Pin::new(socket).poll_read(cx, buffer),
         }
     }
 }
@@ -112,13 +98,13 @@ impl AsyncRead for Stream {
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Plain(socket) => Pin::new(socket).poll_write(cx, bytes),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Plain(socket) => Pin::new(socket).poll_flush(cx),
         }
     }
 

@@ -2,12 +2,13 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
 use narthex_net::Stream;
-use tokio::net::TcpListener;
+use narthex_net::runtime::{Accepting, sleep, spawn};
 
 use crate::connection::serve;
 use crate::worker::{Command, Worker};
@@ -18,7 +19,7 @@ const REST: Duration = Duration::from_millis(50);
 const UNEVEN: usize = 4;
 
 /// Accepts until the listener is taken away; then what the kernel has queued, to the last one.
-pub async fn accept_on(listener: TcpListener, index: usize, worker: Rc<Worker>) {
+pub async fn accept_on(listener: Accepting, index: usize, worker: Rc<Worker>) {
     loop {
         let accepted = poll_fn(|cx| {
             worker.note_acceptor(index, cx.waker());
@@ -30,11 +31,11 @@ pub async fn accept_on(listener: TcpListener, index: usize, worker: Rc<Worker>) 
         })
         .await;
         match accepted {
-            None => return accept_queued(listener, index, &worker),
+            None => return accept_queued(&listener, index, &worker),
             Some(Ok((stream, peer))) => take(stream, peer, index, &worker),
             Some(Err(error)) => {
                 tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(REST).await;
+                sleep(REST).await;
             }
         }
     }
@@ -42,15 +43,14 @@ pub async fn accept_on(listener: TcpListener, index: usize, worker: Rc<Worker>) 
 
 /// The last look into the kernel's queue. Without the reactor: what it has not yet told of is there all the same, and
 /// would be reset with the socket.
-fn accept_queued(listener: TcpListener, index: usize, worker: &Rc<Worker>) {
-    let Ok(listener) = listener.into_std() else { return };
-    while let Ok((stream, peer)) = listener.accept() {
+fn accept_queued(listener: &Accepting, index: usize, worker: &Rc<Worker>) {
+    while let Ok(Some((stream, peer))) = listener.accept() {
         worker.metrics().accepted.add(1);
         adopt(stream, peer, index, worker);
     }
 }
 
-fn take(stream: tokio::net::TcpStream, peer: SocketAddr, index: usize, worker: &Rc<Worker>) {
+fn take(stream: OwnedFd, peer: SocketAddr, index: usize, worker: &Rc<Worker>) {
     worker.metrics().accepted.add(1);
     let bound = worker.snapshot().listener(index).map_or(0, |plan| plan.bounds.connections);
     if worker.all_connections() >= bound {
@@ -59,24 +59,18 @@ fn take(stream: tokio::net::TcpStream, peer: SocketAddr, index: usize, worker: &
         return;
     }
     let Some(other) = worker.less_loaded(UNEVEN) else {
-        begin(stream, peer, index, worker);
+        adopt(stream, peer, index, worker);
         return;
     };
-    let Ok(stream) = stream.into_std() else { return };
     if let Err(stream) = worker.hand_over(other, Command::Connection { stream, peer, listener: index }) {
         adopt(stream, peer, index, worker);
     }
 }
 
-fn begin(stream: tokio::net::TcpStream, peer: SocketAddr, index: usize, worker: &Rc<Worker>) {
-    // It can only fail on a socket that is broken already: the first read will say so.
-    let _ = stream.set_nodelay(true);
-    tokio::task::spawn_local(serve(Stream::Tcp(stream), peer, index, Rc::clone(worker)));
-}
-
-/// Takes a connection that another worker accepted.
-pub fn adopt(stream: std::net::TcpStream, peer: SocketAddr, index: usize, worker: &Rc<Worker>) {
-    if let Ok(stream) = Stream::adopt(stream) {
-        tokio::task::spawn_local(serve(stream, peer, index, Rc::clone(worker)));
+/// Serves a connection that this worker, or another one, accepted.
+pub fn adopt(stream: OwnedFd, peer: SocketAddr, index: usize, worker: &Rc<Worker>) {
+    match Stream::adopt(stream) {
+        Ok(stream) => spawn(serve(stream, peer, index, Rc::clone(worker))),
+        Err(error) => tracing::warn!(%error, "cannot watch a connection"),
     }
 }

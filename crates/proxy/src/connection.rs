@@ -96,7 +96,7 @@ enum Readiness {
     Ready,
     /// None came in time.
     Late,
-    /// The socket is broken, or the worker closes idle connections.
+    /// The worker closes idle connections.
     Over,
 }
 
@@ -117,8 +117,8 @@ impl Waiting<'_> {
             self.registered.note(cx.waker());
             let Inbound::H1(server) = &mut *self.inbound else { return Poll::Ready(Readiness::Over) };
             server.half_close = half_close;
-            if let Poll::Ready(ready) = server.poll_idle(cx) {
-                return Poll::Ready(if ready.is_ok() { Readiness::Ready } else { Readiness::Over });
+            if server.poll_idle(cx).is_ready() {
+                return Poll::Ready(Readiness::Ready);
             }
             if self.worker.phase() == Phase::Closing {
                 let until = *closes_at.get_or_insert_with(|| {

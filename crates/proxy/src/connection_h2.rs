@@ -87,7 +87,7 @@ async fn h2_streams(
         let Some(Ok(accepted)) = accepted else { return };
         open.set(open.get() + 1);
         let (worker, peer, open) = (Rc::clone(worker), Rc::clone(&peer), Rc::clone(&open));
-        tokio::task::spawn_local(async move {
+        narthex_net::runtime::spawn(async move {
             h2_exchange(accepted, listener, &peer, &worker).await;
             open.set(open.get() - 1);
         });

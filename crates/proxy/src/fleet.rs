@@ -1,15 +1,14 @@
 //! The fleet: all workers, and how they are told of a new snapshot, a listener, the end; the watchdog that reports a
 //! worker which does not come back. No request passes through here.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Waker;
 use std::time::Duration;
 
 use narthex_net::{Clock, Listener};
 use narthex_telemetry::{AccessLog, AccessWriter, Metrics};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::snapshot::Snapshot;
@@ -62,7 +61,9 @@ impl Fleet {
             };
             let name = format!("worker-{index}");
             let beats = Arc::clone(&beats);
-            threads.push(std::thread::Builder::new().name(name).spawn(move || run(seed, commands, beats))?);
+            let outside = Handle::try_current().ok();
+            let begin = move || run(seed, commands, beats, outside);
+            threads.push(std::thread::Builder::new().name(name).spawn(begin)?);
         }
         let watchdog = Watchdog::start(options.clock, beats, options.metrics)?;
         Ok(Self { senders, threads, load, access: writer, _watchdog: watchdog })
@@ -139,34 +140,13 @@ impl Fleet {
     }
 }
 
-/// A worker's thread, to its end.
-fn run(seed: Seed, commands: mpsc::Receiver<Command>, beats: Arc<[AtomicU64]>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.expect("a runtime needs an epoll descriptor, and the process has just started");
-    let tasks = tokio::task::LocalSet::new();
-    let worker = Rc::new(Worker::new(seed));
-    tasks.block_on(&runtime, async move {
-        let ended = Rc::new(Cell::new(None));
-        let is_over = Rc::clone(&ended);
-        tokio::task::spawn_local(async move {
-            worker.obey(commands, beats).await;
-            if let Some(waker) = is_over.replace(None) {
-                Waker::wake(waker);
-            }
-        });
-        // This future is polled at each turn of the worker: it must cost next to nothing.
-        let mut has_begun = false;
-        std::future::poll_fn(|cx| {
-            let is_over = has_begun && ended.replace(None).is_none();
-            has_begun = true;
-            if is_over {
-                return std::task::Poll::Ready(());
-            }
-            ended.set(Some(cx.waker().clone()));
-            std::task::Poll::Pending
-        })
-        .await;
-    });
+/// A worker's thread, to its end. What a policy brings along of tokio (timers, sockets) runs on `outside`.
+fn run(seed: Seed, commands: mpsc::Receiver<Command>, beats: Arc<[AtomicU64]>, outside: Option<Handle>) {
+    let _entered = outside.as_ref().map(Handle::enter);
+    let (index, worker) = (seed.index, Rc::new(Worker::new(seed)));
+    if let Err(error) = narthex_net::runtime::run(worker.obey(commands, beats)) {
+        tracing::error!(worker = index, %error, "a worker has ended");
+    }
 }
 
 /// Reports workers that do not come back.

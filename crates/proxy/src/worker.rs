@@ -2,6 +2,7 @@
 //! Never leaves its thread.
 
 use std::cell::{Cell, RefCell, RefMut};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -9,6 +10,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use narthex_contract::Moment;
+use narthex_net::runtime::{Accepting, sleep, spawn};
 use narthex_net::{Clock, Deadline};
 use narthex_telemetry::{AccessLog, AccessRecord, AccessWriter, DateCache, Metrics, WorkerMetrics};
 use slab::Slab;
@@ -43,7 +45,7 @@ pub enum Command {
     },
     /// A connection that another worker accepted.
     Connection {
-        stream: std::net::TcpStream,
+        stream: OwnedFd,
         peer: std::net::SocketAddr,
         listener: usize,
     },
@@ -161,19 +163,19 @@ impl Worker {
     /// Does as it is told, until it is told to stop.
     pub async fn obey(self: Rc<Self>, mut commands: mpsc::Receiver<Command>, beats: Arc<[AtomicU64]>) {
         let sweeping = Rc::clone(&self);
-        tokio::task::spawn_local(async move {
+        spawn(async move {
             loop {
-                tokio::time::sleep(SWEEP).await;
+                sleep(SWEEP).await;
                 let now = sweeping.refresh();
                 sweeping.pools.borrow_mut().sweep(now);
             }
         });
         let beating = Rc::clone(&self);
-        tokio::task::spawn_local(async move {
+        spawn(async move {
             loop {
                 beating.compare_clocks();
                 beats[beating.index].store(beating.now(), Ordering::Relaxed);
-                tokio::time::sleep(BEAT).await;
+                sleep(BEAT).await;
             }
         });
         self.compare_clocks();
@@ -335,7 +337,7 @@ impl Worker {
     }
 
     /// `Err`: the other worker's queue is full; here is the connection back.
-    pub fn hand_over(&self, other: usize, command: Command) -> Result<(), std::net::TcpStream> {
+    pub fn hand_over(&self, other: usize, command: Command) -> Result<(), OwnedFd> {
         let full = match self.others[other].try_send(command) {
             Ok(()) => {
                 self.metrics().handed_over.add(1);
@@ -367,10 +369,10 @@ impl Worker {
             acceptors.resize_with(listener + 1, Acceptor::default);
         }
         acceptors[listener] = Acceptor { is_open: true, ..Acceptor::default() };
-        match tokio::net::TcpListener::from_std(socket) {
+        match Accepting::adopt(socket.into()) {
             Ok(socket) => {
                 let worker = Rc::clone(self);
-                tokio::task::spawn_local(async move {
+                spawn(async move {
                     accept::accept_on(socket, listener, Rc::clone(&worker)).await;
                     let done = worker.acceptors.borrow_mut()[listener].done.take();
                     if let Some(done) = done {

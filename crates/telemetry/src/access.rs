@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rtrb::{Consumer, Producer, RingBuffer};
 
-use crate::json::Line;
+use crate::json::{Line, key};
 use crate::{Counter, DateCache};
 
 /// Bytes of one worker's ring.
@@ -55,51 +55,50 @@ pub struct AccessRecord<'a> {
 impl AccessRecord<'_> {
     /// Appends the line, newline included.
     pub fn write(&self, dates: &mut DateCache, out: &mut Vec<u8>) {
-        out.push(b'{');
         let mut line = Line(out);
-        line.text("time", &dates.rfc3339(self.unix_ms), 24);
-        line.text("request_id", self.request_id.as_bytes(), 128);
-        line.text("trace_id", self.trace_id, 32);
-        write_ip(&mut line, "client", self.client);
-        self.write_optional(&mut line, "caller", self.caller);
-        line.text("method", self.method.as_bytes(), 32);
-        line.text("host", self.host.as_bytes(), 255);
-        line.text("path", self.path.as_bytes(), FIELD_BYTES);
-        line.text("protocol", self.protocol.as_bytes(), 16);
-        line.number("status", u64::from(self.status));
-        self.write_optional(&mut line, "reason", self.reason);
-        self.write_optional(&mut line, "detail", self.detail);
-        self.write_optional(&mut line, "gateway", Some(self.gateway));
-        self.write_optional(&mut line, "route", Some(self.route));
-        self.write_optional(&mut line, "service", self.service);
+        line.plain(key!(first "time"), &dates.rfc3339(self.unix_ms));
+        line.text(key!("request_id"), self.request_id.as_bytes(), 128);
+        line.text(key!("trace_id"), self.trace_id, 32);
+        write_ip(&mut line, key!("client"), self.client);
+        write_optional(&mut line, key!("caller"), self.caller);
+        line.text(key!("method"), self.method.as_bytes(), 32);
+        line.text(key!("host"), self.host.as_bytes(), 255);
+        line.text(key!("path"), self.path.as_bytes(), FIELD_BYTES);
+        line.text(key!("protocol"), self.protocol.as_bytes(), 16);
+        line.number(key!("status"), u64::from(self.status));
+        write_optional(&mut line, key!("reason"), self.reason);
+        write_optional(&mut line, key!("detail"), self.detail);
+        write_optional(&mut line, key!("gateway"), Some(self.gateway));
+        write_optional(&mut line, key!("route"), Some(self.route));
+        write_optional(&mut line, key!("service"), self.service);
         if let Some(instance) = self.instance {
-            write_address(&mut line, "instance", instance);
-            line.number("attempts", u64::from(self.attempts));
-            line.millis("service_ms", self.service_time);
-            line.millis("connect_ms", self.connect);
+            write_address(&mut line, key!("instance"), instance);
+            line.number(key!("attempts"), u64::from(self.attempts));
+            line.millis(key!("service_ms"), self.service_time);
+            line.millis(key!("connect_ms"), self.connect);
         }
-        line.millis("total_ms", self.total);
-        line.millis("gateway_ms", self.gateway_time);
-        line.number("bytes_in", self.bytes_in);
-        line.number("bytes_out", self.bytes_out);
-        self.write_optional(&mut line, "shadow", Some(self.shadowed));
+        line.millis(key!("total_ms"), self.total);
+        line.millis(key!("gateway_ms"), self.gateway_time);
+        line.number(key!("bytes_in"), self.bytes_in);
+        line.number(key!("bytes_out"), self.bytes_out);
+        write_optional(&mut line, key!("shadow"), Some(self.shadowed));
         out.extend_from_slice(b"}\n");
     }
+}
 
-    fn write_optional(&self, line: &mut Line<'_>, key: &str, value: Option<&str>) {
-        if let Some(value) = value.filter(|text| !text.is_empty()) {
-            line.text(key, value.as_bytes(), FIELD_BYTES);
-        }
+fn write_optional(line: &mut Line<'_>, key: &'static str, value: Option<&str>) {
+    if let Some(value) = value.filter(|text| !text.is_empty()) {
+        line.text(key, value.as_bytes(), FIELD_BYTES);
     }
 }
 
-fn write_ip(line: &mut Line<'_>, key: &str, ip: IpAddr) {
+fn write_ip(line: &mut Line<'_>, key: &'static str, ip: IpAddr) {
     let mut text = [0; 48];
     let len = ip_text(ip, &mut text);
-    line.text(key, &text[..len], 48);
+    line.plain(key, &text[..len]);
 }
 
-fn write_address(line: &mut Line<'_>, key: &str, address: SocketAddr) {
+fn write_address(line: &mut Line<'_>, key: &'static str, address: SocketAddr) {
     let mut text = [0; 64];
     let mut at = 0;
     let (open, close): (&[u8], &[u8]) = if address.is_ipv6() { (b"[", b"]:") } else { (b"", b":") };
@@ -109,7 +108,7 @@ fn write_address(line: &mut Line<'_>, key: &str, address: SocketAddr) {
         text[at..at + part.len()].copy_from_slice(part);
         at += part.len();
     }
-    line.text(key, &text[..at], 64);
+    line.plain(key, &text[..at]);
 }
 
 /// The address as text; returns its length. IPv4 without the formatting machinery.
@@ -267,7 +266,7 @@ fn drain(ring: &mut Consumer<u8>, out: &mut dyn Write, shared: &Shared) -> usize
     let Ok(chunk) = ring.read_chunk(count) else { return 0 };
     let (first, second) = chunk.as_slices();
     for part in [first, second] {
-        let lines = part.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let lines = memchr::memchr_iter(b'\n', part).count() as u64;
         match out.write_all(part) {
             Ok(()) => shared.written.add_shared(lines),
             Err(_) => shared.dropped.add_shared(lines),

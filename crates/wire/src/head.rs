@@ -236,14 +236,16 @@ impl Head {
         if scan::control(value, 0) < value.len() {
             return Err(InvalidValue::Control);
         }
-        let prefix = known.line_prefix();
+        let (prefix, len) = known.line_prefix();
         if !self.has_room(prefix.len() + value.len() + 2) {
             return Err(InvalidValue::TooLong);
         }
-        self.arena.reserve(prefix.len() + value.len() + 2);
+        // A copy of fixed length costs less than a fitting one, and with the room made no step has to ask for more.
         let start = self.arena.len();
+        self.arena.reserve(prefix.len() + value.len() + 2);
         self.arena.extend_from_slice(prefix);
-        let at = self.arena.len();
+        let at = start + len;
+        self.arena.truncate(at);
         self.arena.extend_from_slice(value);
         let end = self.arena.len();
         self.arena.extend_from_slice(b"\r\n");

@@ -24,9 +24,12 @@ macro_rules! known {
                 match self { $(Known::$variant => $text,)* }
             }
 
-            /// The beginning of a field line: the canonical spelling and `: `.
-            pub(crate) const fn line_prefix(self) -> &'static [u8] {
-                match self { $(Known::$variant => concat!($text, ": ").as_bytes(),)* }
+            /// The beginning of a field line: the canonical spelling and `: `, and how long that is.
+            #[inline(always)]
+            pub(crate) fn line_prefix(self) -> (&'static [u8; PREFIX], usize) {
+                static PREFIXES: [([u8; PREFIX], u8); Known::ALL.len()] = [$(padded(concat!($text, ": "))),*];
+                let (prefix, len) = &PREFIXES[self as usize];
+                (prefix, *len as usize)
             }
         }
     };
@@ -113,6 +116,18 @@ known! {
 
 /// Bytes of the longest known name.
 const LONGEST: usize = 32;
+/// Room for the longest one and `: `.
+const PREFIX: usize = LONGEST + 2;
+
+const fn padded(text: &str) -> ([u8; PREFIX], u8) {
+    let mut out = [b' '; PREFIX];
+    let mut at = 0;
+    while at < text.len() {
+        out[at] = text.as_bytes()[at];
+        at += 1;
+    }
+    (out, text.len() as u8)
+}
 const SLOTS: usize = 512;
 /// In place of the number of a known name: it is not one.
 pub(crate) const UNKNOWN: u8 = u8::MAX;

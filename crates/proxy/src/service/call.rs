@@ -149,7 +149,7 @@ impl Calling {
                 };
                 let connected = connect_h2(stream, &self.service.settings.h2).await;
                 let (client, drive) = connected.map_err(|error| failed(&error))?;
-                tokio::task::spawn_local(drive);
+                narthex_net::runtime::spawn(drive);
                 let stream = worker.pools().add_shared(
                     &self.service,
                     &self.instance,
