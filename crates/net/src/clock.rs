@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::time::{ClockId, clock_gettime};
-
 /// Monotonic nanoseconds and Unix milliseconds. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Clock(Source);
@@ -60,8 +58,12 @@ impl Clock {
     }
 }
 
-/// The system's monotonic clock, in nanoseconds.
+/// The system's monotonic clock, in nanoseconds. Without `std`'s arithmetic of durations: it is read several times per
+/// request.
+#[expect(unsafe_code, reason = "std's Instant hides its number")]
 pub(crate) fn monotonic() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call writes only the struct that is passed; CLOCK_MONOTONIC always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
     1 + now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
