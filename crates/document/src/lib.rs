@@ -24,7 +24,7 @@ pub use json::json_from_text;
 pub use kind::Kind;
 pub use names::{NAME_PATTERN, Name, NameMap, Table, name_problem};
 pub use node::{Key, Node, Origin, Value};
-pub use parse::{MAX_BYTES, MAX_DEPTH, MAX_NODES, parse};
+pub use parse::{Budget, MAX_BYTES, MAX_DEPTH, MAX_NODES, parse, parse_within, too_many_bytes};
 pub use scalar::{Percent, Rate, ScalarError, Time};
 pub use size::ByteSize;
 pub use source::{Position, Source, SourceId, Sources, Span};
