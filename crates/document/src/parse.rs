@@ -4,7 +4,7 @@
 
 use crate::diagnostic::{Diagnostic, sort};
 use crate::node::{Key, Node, Value, is_number};
-use crate::source::{SourceId, Span};
+use crate::source::{SourceId, Span, WHITE};
 use crate::traps;
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError};
 
@@ -321,7 +321,7 @@ impl<'t> Builder<'t> {
             return span;
         }
         let Some(slice) = self.text.get(span.start as usize..span.end as usize) else { return span };
-        Span { end: span.start + slice.trim_end().len() as u32, ..span }
+        Span { end: span.start + slice.trim_end_matches(WHITE).len() as u32, ..span }
     }
 
     fn key(&mut self, text: &str, style: ScalarStyle, span: Span) -> Result<(), Stop> {

@@ -180,6 +180,18 @@ fn block_and_folded_texts_keep_their_content() {
     assert_eq!(fmt(text), wanted);
 }
 
+/// White space of Unicode that is none of YAML's.
+#[test]
+fn wide_spaces_are_content() {
+    for space in ['\u{3000}', '\u{a0}', '\u{2028}'] {
+        let text = format!("a:\n    b: x{space}\n    c: {space}  # c\n    d: >\n        e{space}\n\n");
+        let wanted = format!("a:\n  b: x{space}\n  c: {space}  # c\n  d: >\n      e{space}\n");
+        assert_eq!(fmt(&text), wanted);
+        let folded = format!(">\nb\n\nc= \n:{space}");
+        assert_eq!(fmt(&fmt(&folded)), fmt(&folded));
+    }
+}
+
 #[test]
 fn unreadable_text_is_not_formatted() {
     let mut sources = Sources::new();
@@ -234,6 +246,7 @@ fn yamlish() -> impl Strategy<Value = String> {
         "<<",
         "\u{feff}",
         "\u{85}",
+        "\u{3000}",
     ]);
     prop::collection::vec(fragment, 0..24).prop_map(|parts| parts.concat())
 }
