@@ -11,6 +11,7 @@
 
 mod cases;
 mod client;
+pub mod faults;
 mod gate;
 mod load;
 mod message;

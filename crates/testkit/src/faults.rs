@@ -1,4 +1,4 @@
-//! Faults on the wire: what is wrong, and the code of the detail that names it. By position and side in the smuggling tests.
+//! Faults on the wire: what is wrong, and the code that names it. The codec is tried with them, and the whole gateway.
 //! Invariant: each of these can be read in two ways, or breaks a rule that keeps messages apart; none may be let through.
 
 /// The status and the reason with which a client's fault is answered.
