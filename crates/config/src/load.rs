@@ -13,8 +13,8 @@ use std::path::{Component, Path, PathBuf};
 pub const MAX_FILES: usize = 256;
 /// How deep includes may nest.
 pub const MAX_INCLUDE_DEPTH: usize = 8;
-/// After this many problems the rest is only counted.
-const MAX_PROBLEMS: usize = 1000;
+/// After this many problems no more are told; after this many errors, checking stops.
+pub(crate) const MAX_PROBLEMS: usize = 100;
 
 /// How and from where a configuration is loaded.
 #[derive(Clone, Copy)]
@@ -281,13 +281,13 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// Sorts the problems and keeps the first ones, errors before warnings, with a word on how many more there are.
+/// Sorts the problems and keeps the first ones, errors before warnings, with a word that there are more.
 fn shorten(problems: &mut Vec<Diagnostic>) {
     if problems.len() > MAX_PROBLEMS {
         sort(problems);
         problems.sort_by_key(|problem| !problem.is_error());
         let more = problems.split_off(MAX_PROBLEMS);
-        let message = format!("{} more problems are not shown", more.len());
+        let message = format!("more than {MAX_PROBLEMS} problems: the others are not shown");
         problems.push(Diagnostic::warning("too_many_problems", more[0].span, message));
     }
     sort(problems);
