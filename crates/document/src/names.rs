@@ -152,12 +152,17 @@ impl<K: Borrow<str>, T> Table<K, T> {
         self.find(name).map(|(key, _)| key.span)
     }
 
-    fn find(&self, name: &str) -> Option<&(Spanned<K>, T)> {
+    /// The place of the entry of that name, as for [`Table::at`].
+    pub fn place(&self, name: &str) -> Option<usize> {
         let places = self.places.get_or_init(|| {
             let keys = self.entries.iter().enumerate();
             keys.map(|(at, (key, _))| (key.value.borrow().to_owned(), at)).collect()
         });
-        self.entries.get(*places.get(name)?)
+        places.get(name).copied()
+    }
+
+    fn find(&self, name: &str) -> Option<&(Spanned<K>, T)> {
+        self.entries.get(self.place(name)?)
     }
 
     /// The names, in order.
