@@ -73,7 +73,10 @@ fn every_policy_has_a_stage_and_a_summary() {
 
 #[test]
 fn every_example_compiles_and_fits_its_schema() {
-    check::examples_hold(&kinds());
+    check::examples_hold(&kinds(), |schema, settings| {
+        let validator = jsonschema::validator_for(schema).unwrap();
+        validator.iter_errors(settings).map(|error| error.to_string()).collect()
+    });
 }
 
 #[test]
