@@ -22,6 +22,8 @@ fuzz_target!(|data: &[u8]| {
         let json = node.to_json();
         let again = narthex_document::Node::from_json(&json).to_json();
         assert_eq!(json, again, "JSON and back");
+        let read = narthex_document::json_from_text(&node.to_json_text());
+        assert_eq!(read.ok().as_ref(), Some(&json), "JSON text and back");
     }
     let Ok(formatted) = format(text, source) else {
         assert!(refused, "what is read can be formatted");

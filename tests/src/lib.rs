@@ -1,7 +1,5 @@
-//! What the tests of the whole gateway share: the gateway under test, in this process or in one of its own, and the
-//! tables of faults on the wire.
+//! What the tests of the whole gateway share: the gateway under test, in this process or in one of its own.
 
-pub mod faults;
 mod gateway;
 mod hand_made;
 pub mod http2;

@@ -1,8 +1,6 @@
 //! Ten policies that continue allocate nothing: the chain of a compiled configuration, called again and again on one
 //! recycled exchange, request side and response side. No socket: what the kernel and the runtime do is not counted.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::future::Future;
 use std::path::Path;
 use std::pin::pin;
@@ -11,31 +9,11 @@ use std::task::{Context, Poll, Waker};
 use narthex_config::{LoadOptions, load_text};
 use narthex_contract::{Exchange, TraceContext};
 use narthex_proxy::Reached;
+use narthex_testkit::CountingAllocator;
 use narthex_wire::{Method, ResponseHead};
 
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-#[expect(unsafe_code, reason = "counting allocations needs an allocator; it only counts and hands on")]
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's promise is handed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is handed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 const CONFIG: &str = r#"
 narthex: 1
@@ -88,11 +66,11 @@ fn ten_policies_that_continue_allocate_nothing() {
         exchange.request_id.push_str("0123456789abcdef0123456789abcdef");
         exchange.trace = TraceContext::begin(&exchange.request.head, [1, 2, 3]);
         exchange.slots.reset(route.slots);
-        let before = ALLOCATIONS.get();
+        let before = CountingAllocator::count();
         let mut reached = Reached::default();
         assert!(ready(route.chain.on_request(&mut exchange, false, &mut reached)).is_none());
         assert!(ready(route.chain.on_response(&mut exchange, &mut response, Some(5), reached)).is_none());
-        counted.push(ALLOCATIONS.get() - before);
+        counted.push(CountingAllocator::count() - before);
     }
     assert!(counted[0] > 0, "the first pass fills buffers, so the counter is seen to count: {counted:?}");
     assert_eq!(counted[1..], [0, 0, 0], "{counted:?}");

@@ -11,8 +11,10 @@
 )]
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use narthex_testkit::{Conversation, FakeService, Fault, Next, Progress, RawClient, Response, answer};
-use narthex_tests::{Gateway, faults};
+use narthex_testkit::{
+    Conversation, FakeService, Fault, Next, Progress, RawClient, Response, answer, faults,
+};
+use narthex_tests::Gateway;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -22,7 +22,8 @@ cargo xtask COMMAND
   tidy                      only the rules of the house that no other tool knows
   docs                      writes docs/reference/ again
   bench [WHAT] [OPTIONS]    instructions (default), peers, latency, memory, routes, or all: see benches/README.md
-  fuzz TARGET [--seconds N] fuzzes one target of fuzz/ (`fuzz list` names them); 60 s by default
+  fuzz TARGET [--seconds N] fuzzes one target of fuzz/ (`fuzz list` names them); 60 s by default;
+                           --keep: adds what was found to the seeds
   new-policy NAME           makes a policy's folder, its registry line and its changelog line";
 
 fn main() -> ExitCode {

@@ -1,8 +1,9 @@
 //! Checks across the file that need no registry: names that lead nowhere, things that nothing uses, addresses given
-//! twice. Looks at every problem, stops at none.
+//! twice. Looks for every problem, up to a bound.
 
 use crate::file::File;
 use crate::gateway::{Gateway, PolicyRef, Route, To};
+use crate::load::MAX_PROBLEMS;
 use crate::service::Service;
 use narthex_document::{Diagnostic, Name, NameMap, Spanned};
 use std::collections::BTreeSet;
@@ -66,8 +67,16 @@ fn check_gateway<'f>(
         problems.push(Diagnostic::warning("no_routes", name.span, message));
     }
     check_policies(file, &gateway.policies, used, problems);
+    let mut seen = 0;
+    let mut errors = 0;
     for (_, route) in &gateway.routes {
         check_route(file, gateway, route, used, problems);
+        errors += problems[seen..].iter().filter(|problem| problem.is_error()).count();
+        seen = problems.len();
+        // No more are told, and each may look for the nearest of 100,000 names.
+        if errors > MAX_PROBLEMS {
+            break;
+        }
     }
 }
 

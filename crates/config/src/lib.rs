@@ -28,7 +28,7 @@ pub use gateway::{
 pub use kind::{Mode, PolicyDef, no_settings};
 pub use listener::{Certificate, Forwarded, HttpVersion, Listener, TrustedProxy};
 pub use load::{LoadOptions, Loaded, load, load_text};
-pub use matching::{ClientKind, Match, MatchMap, Method, Methods, OneOrMany, Predicate};
+pub use matching::{ClientKind, Match, MatchMap, Method, Methods, Predicate};
 pub use narthex_document::Kind;
 pub use schema::{PolicySchema, schema};
 pub use service::{Balance, Dns, Health, HostRule, Instance, Protocol, Service, ServiceTimeouts};

@@ -3,14 +3,18 @@
 
 use crate::file::File;
 use crate::{check, merge, resolve};
-use narthex_document::{Diagnostic, Node, Sources, Span, Value, from_node, parse, sort};
+use narthex_document::{
+    Budget, Diagnostic, MAX_BYTES, Node, Sources, Span, Value, from_node, parse_within, sort, too_many_bytes,
+};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-/// The most files that one configuration may consist of.
+/// The most files that one configuration may consist of; one that is included twice counts twice.
 pub const MAX_FILES: usize = 256;
 /// How deep includes may nest.
 pub const MAX_INCLUDE_DEPTH: usize = 8;
+/// After this many problems no more are told; after this many errors, checking stops.
+pub(crate) const MAX_PROBLEMS: usize = 100;
 
 /// How and from where a configuration is loaded.
 #[derive(Clone, Copy)]
@@ -28,7 +32,7 @@ pub struct LoadOptions<'a> {
 }
 
 impl<'a> LoadOptions<'a> {
-    /// From the disk and the environment of the process. Files beyond 16 MiB are refused unread.
+    /// From the disk and the environment of the process. Files beyond 64 MiB are refused unread.
     pub fn from_system(path: &'a Path, overlays: &'a [PathBuf]) -> Self {
         LoadOptions {
             path,
@@ -42,10 +46,10 @@ impl<'a> LoadOptions<'a> {
 
 fn read_disk(path: &Path) -> io::Result<String> {
     use std::io::Read as _;
-    let limit = narthex_document::MAX_BYTES as u64;
+    let limit = MAX_BYTES as u64;
     let mut text = String::new();
     let read = std::fs::File::open(path)?.take(limit + 1).read_to_string(&mut text)?;
-    if read as u64 > limit { Err(io::Error::other("the file is larger than 16 MiB")) } else { Ok(text) }
+    if read as u64 > limit { Err(io::Error::other("the file is larger than 64 MiB")) } else { Ok(text) }
 }
 
 fn list_disk(path: &Path) -> io::Result<Vec<PathBuf>> {
@@ -96,9 +100,13 @@ pub fn load_text(options: &LoadOptions<'_>, text: &str) -> Loaded {
 pub(crate) struct Loader<'a> {
     pub(crate) options: &'a LoadOptions<'a>,
     pub(crate) problems: Vec<Diagnostic>,
-    pub(crate) files: Vec<PathBuf>,
     /// Places whose value could not be resolved: what else is wrong there is a consequence.
-    pub(crate) failed: Vec<Span>,
+    pub(crate) failed: ahash::HashSet<Span>,
+    files: Vec<PathBuf>,
+    known: ahash::HashSet<PathBuf>,
+    /// How many times a file of the configuration was read.
+    readings: usize,
+    budget: Budget,
     sources: Sources,
     /// The chain of includes that is being read.
     open: Vec<PathBuf>,
@@ -109,11 +117,30 @@ impl<'a> Loader<'a> {
         Loader {
             options,
             problems: Vec::new(),
+            failed: ahash::HashSet::default(),
             files: Vec::new(),
-            failed: Vec::new(),
+            known: ahash::HashSet::default(),
+            readings: 0,
+            budget: Budget::default(),
             sources: Sources::new(),
             open: Vec::new(),
         }
+    }
+
+    /// Notes a file that takes part or was looked for.
+    pub(crate) fn note(&mut self, path: &Path) {
+        if self.known.insert(path.to_owned()) {
+            self.files.push(path.to_owned());
+        }
+    }
+
+    /// Takes what a value from outside the text holds from the budget of bytes.
+    ///
+    /// # Errors
+    /// There is not so much left; the text says so.
+    pub(crate) fn spend(&mut self, bytes: usize) -> Result<(), String> {
+        self.budget.bytes = self.budget.bytes.checked_sub(bytes).ok_or_else(too_many_bytes)?;
+        Ok(())
     }
 
     fn file(&mut self, path: &Path, from: Span) -> Option<Node> {
@@ -126,14 +153,13 @@ impl<'a> Loader<'a> {
                 .push(Diagnostic::error("include_cycle", from, message).with_help("remove this include"));
             return None;
         }
-        if self.open.len() > MAX_INCLUDE_DEPTH || self.files.len() >= MAX_FILES {
+        if self.open.len() > MAX_INCLUDE_DEPTH || self.readings >= MAX_FILES {
             let message = format!("more than {MAX_FILES} files, or includes deeper than {MAX_INCLUDE_DEPTH}");
             self.problems.push(Diagnostic::error("too_large", from, message));
             return None;
         }
-        if !self.files.contains(&path) {
-            self.files.push(path.clone());
-        }
+        self.readings += 1;
+        self.note(&path);
         match (self.options.read)(&path) {
             Ok(text) => self.text(&path, text),
             Err(error) => {
@@ -146,7 +172,7 @@ impl<'a> Loader<'a> {
 
     fn text(&mut self, path: &Path, text: String) -> Option<Node> {
         let id = self.sources.add(path.display().to_string(), text.as_str());
-        let (node, mut problems) = parse(&text, id);
+        let (node, mut problems) = parse_within(&text, id, &mut self.budget);
         self.problems.append(&mut problems);
         let mut node = node?;
         if !matches!(node.value, Value::Map(_)) {
@@ -214,7 +240,7 @@ impl<'a> Loader<'a> {
                 return Vec::new();
             }
         };
-        self.files.push(directory);
+        self.note(&directory);
         let fits =
             |path: &PathBuf| path.file_name().and_then(|n| n.to_str()).is_some_and(|n| wildcard(&name, n));
         let mut found: Vec<PathBuf> = listed.into_iter().filter(fits).collect();
@@ -242,15 +268,29 @@ impl<'a> Loader<'a> {
                 check(file, &mut problems);
             }
             problems.retain(|problem| !self.failed.contains(&problem.span));
-            resolve::redact(node, &mut problems);
             self.problems.append(&mut problems);
         }
-        sort(&mut self.problems);
         if self.problems.iter().any(Diagnostic::is_error) {
             file = None;
         }
+        shorten(&mut self.problems);
+        if let Some(node) = &node {
+            resolve::redact(node, &mut self.problems);
+        }
         Loaded { file, diagnostics: self.problems, sources: self.sources, node, files: self.files }
     }
+}
+
+/// Sorts the problems and keeps the first ones, errors before warnings, with a word that there are more.
+fn shorten(problems: &mut Vec<Diagnostic>) {
+    if problems.len() > MAX_PROBLEMS {
+        sort(problems);
+        problems.sort_by_key(|problem| !problem.is_error());
+        let more = problems.split_off(MAX_PROBLEMS);
+        let message = format!("more than {MAX_PROBLEMS} problems: the others are not shown");
+        problems.push(Diagnostic::warning("too_many_problems", more[0].span, message));
+    }
+    sort(problems);
 }
 
 fn take(node: &mut Node, key: &str) -> Option<Node> {

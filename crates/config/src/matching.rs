@@ -1,6 +1,6 @@
 //! `match`: which requests a route takes. Plain data; the router gives it meaning.
 
-use narthex_document::{Diagnostic, Node, Spanned, Table, Value, located, read};
+use narthex_document::{Diagnostic, Node, OneOrMany, Spanned, Table, Value, located, read};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
@@ -25,13 +25,13 @@ pub struct MatchMap {
     /// whole path: `~/v[0-9]+/.*`.
     pub path: Option<Spanned<String>>,
     /// One host or a list, `*.example.com` for one or more labels in front.
-    pub host: OneOrMany<Spanned<String>>,
+    pub host: OneOrMany<Spanned<String>, 1>,
     /// Headers by name.
     pub headers: Table<String, Spanned<Predicate>>,
     /// Parameters of the query by name; the first of several counts.
     pub query: Table<String, Spanned<Predicate>>,
     /// The kind of client, as `Sec-CH-UA-Mobile` and `User-Agent` tell it.
-    pub client: OneOrMany<Spanned<ClientKind>>,
+    pub client: OneOrMany<Spanned<ClientKind>, 1>,
     /// At least one of these holds.
     pub any: Vec<MatchMap>,
     /// All of these hold.
@@ -41,7 +41,7 @@ pub struct MatchMap {
 }
 
 /// One or several methods.
-pub type Methods = OneOrMany<Spanned<Method>>;
+pub type Methods = OneOrMany<Spanned<Method>, 1>;
 
 /// A method: a token in upper case (RFC 9110, section 9.1).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -74,43 +74,6 @@ pub enum ClientKind {
     Desktop,
     /// A program: a crawler, a command-line client.
     Bot,
-}
-
-/// A value or a list of them.
-#[derive(Debug, Clone, PartialEq)]
-pub struct OneOrMany<T>(pub Vec<T>);
-
-impl<T> Default for OneOrMany<T> {
-    fn default() -> Self {
-        OneOrMany(Vec::new())
-    }
-}
-
-impl<'de, T: serde::de::DeserializeOwned> Deserialize<'de> for OneOrMany<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let node = Node::deserialize(deserializer)?;
-        match &node.value {
-            Value::List(items) if items.is_empty() => {
-                let problem = Diagnostic::error("invalid_value", node.span, "an empty list matches nothing");
-                Err(located(vec![problem.with_help("leave the key out to match everything")]))
-            }
-            Value::List(_) => read(&node).map(OneOrMany),
-            _ => read(&node).map(|one| OneOrMany(vec![one])),
-        }
-    }
-}
-
-impl<T: JsonSchema> JsonSchema for OneOrMany<T> {
-    fn inline_schema() -> bool {
-        true
-    }
-    fn schema_name() -> Cow<'static, str> {
-        format!("OneOrMany{}", T::schema_name()).into()
-    }
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let one = generator.subschema_for::<T>();
-        json_schema!({ "anyOf": [one, { "type": "array", "items": one, "minItems": 1 }] })
-    }
 }
 
 impl Method {

@@ -18,9 +18,10 @@ pub(crate) fn include(base: &mut Node, included: Node, problems: &mut Vec<Diagno
         let collection = !matches!(key.text.as_str(), "admin" | "access_log");
         match (&mut mine.value, node.value) {
             (Value::Map(mine), Value::Map(theirs)) if collection => {
+                let places = places(mine);
                 for (name, node) in theirs {
-                    match mine.iter().find(|(k, _)| k.text == name.text) {
-                        Some((first, _)) => problems.push(twice(&name, first.span)),
+                    match places.get(&name.text) {
+                        Some(at) => problems.push(twice(&name, mine[*at].0.span)),
                         None => mine.push((name, node)),
                     }
                 }
@@ -28,6 +29,11 @@ pub(crate) fn include(base: &mut Node, included: Node, problems: &mut Vec<Diagno
             _ => problems.push(twice(&key, first.span)),
         }
     }
+}
+
+/// Where each key of a map stands; the keys of one map differ.
+fn places(entries: &[(Key, Node)]) -> ahash::HashMap<String, usize> {
+    entries.iter().enumerate().map(|(at, (key, _))| (key.text.clone(), at)).collect()
 }
 
 fn twice(key: &Key, first: Span) -> Diagnostic {
@@ -45,11 +51,12 @@ fn lay(base: &mut Node, over: Node, path: &mut Vec<String>, problems: &mut Vec<D
     let replaces = another_kind(base, &over, path);
     match (&mut base.value, over.value) {
         (Value::Map(mine), Value::Map(theirs)) if !replaces => {
+            let places = places(mine);
+            let mut deleted = ahash::HashSet::default();
             for (key, node) in theirs {
-                let at = mine.iter().position(|(k, _)| k.text == key.text);
-                match at {
+                match places.get(&key.text).copied() {
                     Some(at) if node.is_null() => {
-                        mine.remove(at);
+                        deleted.insert(at);
                     }
                     None if node.is_null() => {
                         let message = format!("there is no `{}` to delete", key.text);
@@ -63,6 +70,8 @@ fn lay(base: &mut Node, over: Node, path: &mut Vec<String>, problems: &mut Vec<D
                     None => mine.push((key, without_nulls(node))),
                 }
             }
+            let mut at = 0..;
+            mine.retain(|_| at.next().is_none_or(|at| !deleted.contains(&at)));
         }
         (_, value) => *base = without_nulls(Node { span: over.span, value, origin: over.origin }),
     }

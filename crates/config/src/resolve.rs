@@ -70,9 +70,7 @@ impl Reference {
             }
             What::File => {
                 let path = normal(&base.join(&self.name));
-                if !loader.files.contains(&path) {
-                    loader.files.push(path.clone());
-                }
+                loader.note(&path);
                 let (found, cause) = match (loader.options.read)(&path) {
                     Ok(text) if text.len() > MAX_VALUE_BYTES => (None, "it is larger than 1 MiB".to_owned()),
                     Ok(text) => (Some(without_last_newline(text)), String::new()),
@@ -84,12 +82,17 @@ impl Reference {
                 (found, origin, problem.with_help("the path is relative to the file that names it"))
             }
         };
+        if let Some(Err(message)) = found.as_ref().map(|text| loader.spend(text.len())) {
+            loader.problems.push(Diagnostic::error("too_large", span, message));
+            loader.failed.insert(span);
+            return Node { span, value: Value::Text(String::new()), origin };
+        }
         match (found, self.default) {
             (Some(text), _) => Node { span, value: Value::Text(text), origin },
             (None, Some(default)) => Node { span, ..default },
             (None, None) => {
                 loader.problems.push(problem);
-                loader.failed.push(span);
+                loader.failed.insert(span);
                 Node { span, value: Value::Text(String::new()), origin }
             }
         }

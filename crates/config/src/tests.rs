@@ -351,3 +351,68 @@ fn show_writes_what_reads_back_the_same() {
     assert!(again.node.as_ref().unwrap().same(loaded.node.as_ref().unwrap()));
     assert!(matches!(again.node.unwrap().value, Value::Map(_)));
 }
+
+/// Each file reads the next one twenty times, eight levels deep: 20^8 readings if only cycles were refused.
+#[test]
+fn includes_that_multiply_are_cut() {
+    let texts: Vec<(String, String)> = (1..=8)
+        .map(|level| {
+            let list = vec![format!("l{}.yaml", level + 1); 20].join(", ");
+            (format!("l{level}.yaml"), format!("include: [{list}]\n"))
+        })
+        .chain([("l9.yaml".to_owned(), "narthex: 1\n".to_owned())])
+        .collect();
+    let main = format!("include: l1.yaml\n{SMALL}");
+    let mut files: Vec<(&str, &str)> = vec![("main.yaml", &main)];
+    files.extend(texts.iter().map(|(name, text)| (name.as_str(), text.as_str())));
+    let loaded = load_files(&files, &[], &[]);
+    assert!(!loaded.is_good() && codes(&loaded).contains(&"too_large"));
+    assert!(loaded.diagnostics.len() <= 101, "{}", loaded.diagnostics.len());
+}
+
+#[test]
+fn what_references_bring_in_counts_too() {
+    let large = "x".repeat(1024 * 1024);
+    let tests: String = (0..70)
+        .map(|n| format!("  t{n}: {{ request: GET /, headers: {{ a: {{ file: large }} }}, expect: {{ status: 404 }} }}\n"))
+        .collect();
+    let text = format!("{SMALL}tests:\n{tests}");
+    let loaded = load_files(&[("main.yaml", &text), ("large", &large)], &[], &[]);
+    assert!(!loaded.is_good());
+    let found: Vec<_> = loaded.diagnostics.iter().filter(|problem| problem.code == "too_large").collect();
+    assert_eq!(found.len(), 7, "the configuration itself takes a part of the first MiB of 64");
+    assert!(found[0].message.contains("64 MiB"), "{}", found[0].message);
+}
+
+#[test]
+fn the_first_of_many_problems_are_shown() {
+    let routes: String = (0..1500).map(|n| format!("      r{n}: {{ match: /{n}, to: nobody }}\n")).collect();
+    let loaded = one(&format!("{SMALL}{routes}"));
+    assert!(!loaded.is_good());
+    assert_eq!(loaded.diagnostics.len(), 101);
+    assert_eq!(codes(&loaded), ["undefined"; 100]);
+    assert_eq!(loaded.diagnostics[100].code, "too_many_problems");
+}
+
+/// Thousands of names on both sides: each is found at once, what is deleted goes, what stays keeps its order.
+#[test]
+fn overlays_of_many_names() {
+    let routes: String = (0..20_000).map(|n| format!("      r{n}: {{ match: /{n}, to: users }}\n")).collect();
+    let over: String = (0..20_000)
+        .map(|n| {
+            if n % 2 == 0 {
+                format!("      r{n}: null\n")
+            } else {
+                format!("      r{n}: {{ public: true }}\n")
+            }
+        })
+        .collect();
+    let main = format!("{SMALL}{routes}");
+    let over = format!("gateways:\n  shop:\n    routes:\n{over}      all: null\n");
+    let loaded = load_files(&[("main.yaml", &main), ("over.yaml", &over)], &["over.yaml"], &[]);
+    let node = loaded.node.unwrap();
+    let routes = node.get("gateways").unwrap().get("shop").unwrap().get("routes").unwrap().entries();
+    let expected = (0..10_000).map(|n| format!("r{}", 2 * n + 1));
+    assert!(routes.iter().map(|(key, _)| key.text.clone()).eq(expected));
+    assert!(routes.iter().all(|(_, route)| route.get("public").is_some() && route.get("match").is_some()));
+}

@@ -9,12 +9,12 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::control::Control;
 
 /// Bytes of a configuration in a request.
-const CONFIG_BYTES: usize = 16 * 1024 * 1024;
+const CONFIG_BYTES: usize = narthex_document::MAX_BYTES;
 
 struct Admin {
     control: Arc<Control>,
@@ -68,7 +68,7 @@ async fn ready(State(admin): State<Arc<Admin>>) -> Response {
 }
 
 async fn status(State(admin): State<Arc<Admin>>) -> Response {
-    axum::Json(admin.control.status().await).into_response()
+    json(&admin.control.status().await)
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
@@ -105,9 +105,7 @@ async fn write_config(
             return stale(&hash);
         }
         return match admin.control.dry_run(text).await {
-            Ok(warnings) => {
-                axum::Json(serde_json::json!({ "valid": true, "warnings": warnings })).into_response()
-            }
+            Ok(warnings) => json(&serde_json::json!({ "valid": true, "warnings": warnings })),
             Err(refused) => refusal(&refused),
         };
     }
@@ -118,9 +116,17 @@ async fn write_config(
     match put {
         Ok(applied) => {
             let tag = [(header::ETAG, format!("\"{}\"", applied.hash))];
-            (tag, axum::Json(applied)).into_response()
+            (tag, json(&applied)).into_response()
         }
         Err(refused) => refusal(&refused),
+    }
+}
+
+/// Not axum's: its feature turns serde_json's `raw_value` on for the whole gateway.
+fn json(value: &impl Serialize) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(text) => ([(header::CONTENT_TYPE, "application/json")], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }
 
@@ -131,7 +137,7 @@ fn stale(hash: &str) -> Response {
 
 fn refusal(refused: &crate::control::Refused) -> Response {
     let body = serde_json::json!({ "valid": false, "problems": refused.json, "text": refused.rendered });
-    (StatusCode::UNPROCESSABLE_ENTITY, axum::Json(body)).into_response()
+    (StatusCode::UNPROCESSABLE_ENTITY, json(&body)).into_response()
 }
 
 /// A list of entity tags, or `*` (RFC 9110 13.1.1).

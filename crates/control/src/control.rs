@@ -1,5 +1,8 @@
 //! The live configuration: made live, replaced as a whole, or refused as a whole; and the end.
 
+mod check;
+mod status;
+
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
@@ -8,8 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use narthex_config::{LoadOptions, Loaded, load, load_text};
-use narthex_document::{Diagnostic, Severity, render_all, sort};
+use narthex_config::{LoadOptions, Loaded, load_text};
 use narthex_net::{Clock, ListenError};
 use narthex_proxy::{Fleet, FleetOptions, Phase, Snapshot};
 use narthex_telemetry::{AccessSink, AccessWriter, Metrics, ProcessState};
@@ -17,10 +19,14 @@ use serde::Serialize;
 use thiserror::Error;
 use tokio::sync::Mutex;
 
-use crate::compile::{Compiled, Keep, compile};
+use crate::compile::{Compiled, Keep};
 use crate::feeds::Feeds;
 use crate::last_good::LastGood;
 use crate::listeners::Listeners;
+use check::{check, load_with_texts};
+
+pub use check::Refused;
+pub use status::{ServiceStatus, Status};
 
 /// How a gateway is started.
 #[derive(Debug, Clone, Default)]
@@ -40,14 +46,6 @@ pub enum Source {
     File(PathBuf),
     Admin,
     LastGood,
-}
-
-/// A configuration that was not taken: the live one stays.
-#[derive(Debug, Clone, Error)]
-#[error("{rendered}")]
-pub struct Refused {
-    pub rendered: String,
-    pub json: serde_json::Value,
 }
 
 /// Why a gateway does not start.
@@ -82,38 +80,6 @@ impl Default for Drain {
     fn default() -> Self {
         Self { grace: Duration::from_secs(5), deadline: Duration::from_secs(30) }
     }
-}
-
-/// What `narthex status` shows.
-#[derive(Debug, Clone, Serialize)]
-pub struct Status {
-    pub version: u64,
-    pub hash: String,
-    pub source: Source,
-    pub applied_unix: u64,
-    pub refused: u64,
-    pub last_refusal: Option<String>,
-    pub ready: bool,
-    pub draining: bool,
-    pub workers: usize,
-    pub connections: usize,
-    pub listeners: BTreeMap<String, String>,
-    pub services: BTreeMap<String, ServiceStatus>,
-}
-
-/// A service at one moment.
-#[derive(Debug, Clone, Serialize)]
-pub struct ServiceStatus {
-    pub requests_in_flight: usize,
-    pub connections: usize,
-    pub instances: Vec<InstanceStatus>,
-}
-
-#[derive(Debug, Clone, Serialize)]
-pub struct InstanceStatus {
-    pub address: SocketAddr,
-    pub weight: u32,
-    pub in_flight: u32,
 }
 
 /// What belongs to the live configuration.
@@ -345,20 +311,6 @@ impl Control {
 
     pub async fn status(&self) -> Status {
         let live = self.live.lock().await;
-        let service = |service: &Arc<narthex_proxy::Service>| {
-            let instances = service.instances();
-            let instances = instances.all.iter().map(|instance| InstanceStatus {
-                address: instance.address,
-                weight: instance.weight,
-                in_flight: instance.in_flight(),
-            });
-            let status = ServiceStatus {
-                requests_in_flight: service.state().requests_in_flight(),
-                connections: service.state().open_connections(),
-                instances: instances.collect(),
-            };
-            (service.name.to_string(), status)
-        };
         Status {
             version: live.snapshot.version,
             hash: live.hash.clone(),
@@ -371,7 +323,7 @@ impl Control {
             workers: self.fleet.workers(),
             connections: self.fleet.connections(),
             listeners: live.listeners.all().map(|(name, at)| (name.to_owned(), at.to_string())).collect(),
-            services: live.snapshot.services.iter().map(service).collect(),
+            services: live.snapshot.services.iter().map(|service| ServiceStatus::of(service)).collect(),
         }
     }
 
@@ -418,44 +370,6 @@ impl Control {
     pub async fn stop(self) {
         self.fleet.stop().await;
     }
-}
-
-/// A configuration that may go live, and what the operator should know all the same.
-struct Checked {
-    compiled: Compiled,
-    warnings: Vec<String>,
-}
-
-fn check(loaded: &Loaded, keep: &mut Keep, metrics: &Metrics) -> Result<Checked, Refused> {
-    let mut problems: Vec<Diagnostic> = loaded.diagnostics.clone();
-    let compiled = loaded.file.as_ref().and_then(|file| compile(file, keep, metrics, &mut problems));
-    sort(&mut problems);
-    match compiled {
-        Some(compiled) => {
-            let warnings = problems.iter().filter(|problem| problem.severity == Severity::Warning);
-            Ok(Checked {
-                compiled,
-                warnings: warnings.map(|problem| problem.render(&loaded.sources, false)).collect(),
-            })
-        }
-        None => Err(Refused {
-            rendered: render_all(&problems, &loaded.sources, false),
-            json: problems.iter().map(|problem| problem.to_json(&loaded.sources)).collect(),
-        }),
-    }
-}
-
-/// Loads from the disk and keeps every text that was read.
-pub(crate) fn load_with_texts(main: &Path, overlays: &[PathBuf]) -> (Loaded, BTreeMap<PathBuf, String>) {
-    let texts = std::cell::RefCell::new(BTreeMap::new());
-    let system = LoadOptions::from_system(main, overlays);
-    let read = |path: &Path| {
-        let text = (system.read)(path)?;
-        texts.borrow_mut().insert(path.to_owned(), text.clone());
-        Ok(text)
-    };
-    let loaded = load(&LoadOptions { read: &read, ..system });
-    (loaded, texts.into_inner())
 }
 
 fn access_log(

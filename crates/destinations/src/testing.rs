@@ -1,65 +1,16 @@
 //! For tests: compiles the map behind a route's `to`, and asks the destination for its answer.
 
 use narthex_contract::{
-    CompileCx, CompileHost, Destination, DestinationCx, Exchange, Outcome, Place, RegisteredDestination,
-    Reply, Response, ServiceId,
+    CompileCx, Destination, DestinationCx, Exchange, Outcome, RegisteredDestination, Reply, Response,
+    ServiceId,
 };
-use narthex_document::{Diagnostic, Node, Sources, parse};
-use narthex_wire::Method;
-
-/// Stands in for the compiler: every service exists but `missing`, diagnostics are kept.
-#[derive(Default)]
-pub struct TestHost {
-    pub diagnostics: Vec<Diagnostic>,
-}
-
-/// The number that a service has here.
-pub fn id_of(name: &str) -> ServiceId {
-    ServiceId(name.len() as u32)
-}
-
-impl CompileHost for TestHost {
-    fn push(&mut self, diagnostic: Diagnostic) {
-        self.diagnostics.push(diagnostic);
-    }
-
-    fn service(&self, name: &str) -> Option<ServiceId> {
-        (name != "missing").then(|| id_of(name))
-    }
-
-    fn service_names(&self) -> Vec<String> {
-        vec!["catalog".into()]
-    }
-
-    fn next_slot(&mut self) -> u32 {
-        0
-    }
-}
-
-/// Reads YAML; panics where it is none.
-pub fn yaml(text: &str) -> Node {
-    let mut sources = Sources::default();
-    let id = sources.add("test.yaml", text);
-    let (node, problems) = parse(text, id);
-    assert!(problems.is_empty(), "{problems:?}");
-    node.unwrap()
-}
+use narthex_document::Node;
+use narthex_testkit::compiling::compiled;
+pub use narthex_testkit::compiling::{service_id as id_of, yaml};
 
 /// Runs `work` with a compile context; the error holds `code: message (help)` lines.
 pub fn with_cx<T>(work: impl FnOnce(&mut CompileCx<'_>) -> Option<T>) -> Result<T, String> {
-    let mut host = TestHost::default();
-    let captures = ["id".to_owned(), "rest".to_owned()];
-    let place = Place::Route { gateway: "shop", route: "home", captures: &captures };
-    let made = work(&mut CompileCx::new(&mut host, place, "to", narthex_document::Span::NONE, true));
-    let told: Vec<String> = host
-        .diagnostics
-        .iter()
-        .map(|problem| {
-            format!("{}: {} ({})", problem.code, problem.message, problem.help.as_deref().unwrap_or(""))
-        })
-        .collect();
-    assert_eq!(made.is_none(), host.diagnostics.iter().any(Diagnostic::is_error), "{told:?}");
-    made.ok_or_else(|| told.join("\n"))
+    compiled("to", &Node::default(), work).map(|(made, _)| made)
 }
 
 pub fn compile_node(
@@ -84,10 +35,7 @@ pub fn problems(kind: &str, settings: &str) -> String {
 
 /// `GET https://shop.example/a?b=c` from 10.1.2.3.
 pub fn plain_exchange() -> Exchange {
-    let mut exchange = Exchange { path: "/a".into(), host: "shop.example".into(), ..Exchange::default() };
-    exchange.request.set_target(Method::Get, "/a?b=c").unwrap();
-    exchange.request.set_authority("shop.example").unwrap();
-    exchange.client.ip = [10, 1, 2, 3].into();
+    let mut exchange = narthex_testkit::compiling::plain_exchange();
     exchange.client.tls = true;
     exchange.request_id = "r1".into();
     exchange
@@ -111,9 +59,7 @@ pub fn answered(destination: &dyn Destination, exchange: &mut Exchange) -> Respo
 
 /// All values of a field, joined by `|`.
 pub fn field(response: &Response, name: &str) -> String {
-    let values: Vec<_> =
-        response.head.head.all_str(name).map(|value| String::from_utf8_lossy(value).into_owned()).collect();
-    values.join("|")
+    narthex_testkit::compiling::field(&response.head.head, name)
 }
 
 /// The body as text.

@@ -3,7 +3,7 @@
 
 use crate::diagnostic::Diagnostic;
 use crate::parse::{Piece, scalars};
-use crate::source::SourceId;
+use crate::source::{SourceId, WHITE};
 use saphyr_parser::ScalarStyle;
 
 /// Formats one document: indentation by two spaces per level, one space behind a dash, no white space at line ends, at
@@ -68,7 +68,7 @@ impl<'t> Lines<'t> {
         let mut start = 0;
         for line in self.text.split_inclusive('\n') {
             if let Some(at) = self.comment(start, start + line.len()) {
-                out.push(self.text[at..start + line.len()].trim_end());
+                out.push(self.text[at..start + line.len()].trim_end_matches(WHITE));
             }
             start += line.len();
         }
@@ -127,7 +127,7 @@ impl<'t> Layout<'t> {
         let line = &text[start..end];
         let body = line.trim_start_matches([' ', '\t']);
         let column = line.len() - body.len();
-        let body = body.trim_end();
+        let body = body.trim_end_matches(WHITE);
         if body.is_empty() {
             self.blank = true;
             return end + 1;
@@ -149,7 +149,7 @@ impl<'t> Layout<'t> {
             Some(piece) if is_block(&piece) => self.block_body(content, end, &piece),
             Some(piece) => self.continued(content, end, &piece, indent),
             None => {
-                self.out.push_str(text[content..end].trim_end());
+                self.out.push_str(text[content..end].trim_end_matches(WHITE));
                 self.out.push('\n');
                 end + 1
             }
@@ -228,7 +228,7 @@ impl<'t> Layout<'t> {
         {
             let Some(rest) = text[at..end].strip_prefix("- ") else { break };
             let body = rest.trim_start_matches(' ');
-            if body.trim_end().is_empty() || body.starts_with('#') {
+            if body.trim_end_matches(WHITE).is_empty() || body.starts_with('#') {
                 break;
             }
             let width = 2 + rest.len() - body.len();
@@ -271,10 +271,12 @@ impl<'t> Layout<'t> {
         let text = self.lines.text;
         let first = self.lines.pieces.partition_point(|piece| piece.start < from);
         self.lines.pieces[first..].iter().copied().find_map(|piece| {
-            let goes_on = piece.start + text[piece.start..piece.end].trim_end().len() > end;
+            let goes_on = piece.start + text[piece.start..piece.end].trim_end_matches(WHITE).len() > end;
             let fits = match is_block(&piece) {
                 true => {
-                    piece.start > end && piece.end > piece.start && text[end..piece.start].trim().is_empty()
+                    piece.start > end
+                        && piece.end > piece.start
+                        && text[end..piece.start].trim_matches(WHITE).is_empty()
                 }
                 false => piece.start <= end && goes_on,
             };
@@ -285,7 +287,7 @@ impl<'t> Layout<'t> {
     /// A plain or quoted scalar over several lines: its line breaks stay, what leads its lines does not count.
     fn continued(&mut self, from: usize, end: usize, piece: &Piece, indent: usize) -> usize {
         let text = self.lines.text;
-        let last = text[..piece.end].trim_end().len();
+        let last = text[..piece.end].trim_end_matches(WHITE).len();
         let stop = text[last..].find('\n').map_or(text.len(), |n| last + n);
         self.out.push_str(text[from..end].trim_end_matches([' ', '\t']));
         self.out.push('\n');
@@ -304,10 +306,13 @@ impl<'t> Layout<'t> {
     /// A block scalar: its lines move with the level that it hangs on and stay otherwise as they are.
     fn block_body(&mut self, from: usize, end: usize, piece: &Piece) -> usize {
         let text = self.lines.text;
-        self.out.push_str(text[from..end].trim_end());
+        self.out.push_str(text[from..end].trim_end_matches(WHITE));
         self.out.push('\n');
-        let keep = text[from..end].split('#').next().is_some_and(|header| header.trim_end().ends_with('+'));
-        let stop = if keep { piece.end } else { text[..piece.end].trim_end().len() };
+        let keep = text[from..end]
+            .split('#')
+            .next()
+            .is_some_and(|header| header.trim_end_matches(WHITE).ends_with('+'));
+        let stop = if keep { piece.end } else { text[..piece.end].trim_end_matches(WHITE).len() };
         let stop = text[stop..]
             .find('\n')
             .filter(|_| !keep || !text[..stop].ends_with('\n'))
@@ -315,7 +320,12 @@ impl<'t> Layout<'t> {
         let body = text.get(end + 1..stop).unwrap_or("");
         let body = if keep { body.strip_suffix('\n').unwrap_or(body) } else { body };
         let column = |line: &str| line.len() - line.trim_start_matches(' ').len();
-        let least = body.split('\n').filter(|line| !line.trim().is_empty()).map(column).min().unwrap_or(0);
+        let least = body
+            .split('\n')
+            .filter(|line| !line.trim_matches(WHITE).is_empty())
+            .map(column)
+            .min()
+            .unwrap_or(0);
         let (old, new) = self.levels.last().copied().unwrap_or((0, 0));
         let moved = (least + new).saturating_sub(old);
         for line in body.split('\n') {
@@ -329,5 +339,5 @@ impl<'t> Layout<'t> {
     }
 }
 
-/// Columns from here on are new columns; no line is so long (documents end at 16 MiB).
+/// Columns from here on are new columns; no line is so long (documents end at 64 MiB).
 const MAPPED: usize = 1 << 40;

@@ -9,6 +9,7 @@ use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::sync::OnceLock;
 
 /// What a name looks like.
 pub const NAME_PATTERN: &str = "^[a-z][a-z0-9_-]{0,62}$";
@@ -123,33 +124,50 @@ impl JsonSchema for Name {
     }
 }
 
-/// A map from keys of type `K` in the order as written. Look-up is linear: for compile time, not for requests.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Table<K, T>(pub Vec<(Spanned<K>, T)>);
+/// A map from keys of type `K` in the order as written.
+#[derive(Debug, Clone)]
+pub struct Table<K, T> {
+    entries: Vec<(Spanned<K>, T)>,
+    /// Where each key stands, made at the first look-up: tables of 100,000 names are asked for each of them.
+    places: OnceLock<ahash::HashMap<String, usize>>,
+}
 
 /// A collection by name in the order as written.
 pub type NameMap<T> = Table<Name, T>;
 
 impl<K, T> Default for Table<K, T> {
     fn default() -> Self {
-        Table(Vec::new())
+        Table { entries: Vec::new(), places: OnceLock::new() }
     }
 }
 
 impl<K: Borrow<str>, T> Table<K, T> {
     /// The entry of that name.
     pub fn get(&self, name: &str) -> Option<&T> {
-        self.0.iter().find(|(key, _)| key.value.borrow() == name).map(|(_, value)| value)
+        self.find(name).map(|(_, value)| value)
     }
 
     /// Where the name stands.
     pub fn span_of(&self, name: &str) -> Option<Span> {
-        self.0.iter().find(|(key, _)| key.value.borrow() == name).map(|(key, _)| key.span)
+        self.find(name).map(|(key, _)| key.span)
+    }
+
+    /// The place of the entry of that name, as for [`Table::at`].
+    pub fn place(&self, name: &str) -> Option<usize> {
+        let places = self.places.get_or_init(|| {
+            let keys = self.entries.iter().enumerate();
+            keys.map(|(at, (key, _))| (key.value.borrow().to_owned(), at)).collect()
+        });
+        places.get(name).copied()
+    }
+
+    fn find(&self, name: &str) -> Option<&(Spanned<K>, T)> {
+        self.entries.get(self.place(name)?)
     }
 
     /// The names, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(key, _)| key.value.borrow())
+        self.entries.iter().map(|(key, _)| key.value.borrow())
     }
 
     /// The error for a name that is not here, with the nearest one and the list of all.
@@ -159,20 +177,31 @@ impl<K: Borrow<str>, T> Table<K, T> {
     }
 }
 
+impl<K: PartialEq, T: PartialEq> PartialEq for Table<K, T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.entries == other.entries
+    }
+}
+
 impl<K, T> Table<K, T> {
+    /// The entry at a place, counted from 0 in the order as written.
+    pub fn at(&self, place: usize) -> Option<&(Spanned<K>, T)> {
+        self.entries.get(place)
+    }
+
     /// Names and values, in order.
     pub fn iter(&self) -> std::slice::Iter<'_, (Spanned<K>, T)> {
-        self.0.iter()
+        self.entries.iter()
     }
 
     /// How many.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.entries.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.entries.is_empty()
     }
 }
 
@@ -180,7 +209,7 @@ impl<'a, K, T> IntoIterator for &'a Table<K, T> {
     type Item = &'a (Spanned<K>, T);
     type IntoIter = std::slice::Iter<'a, (Spanned<K>, T)>;
     fn into_iter(self) -> Self::IntoIter {
-        self.0.iter()
+        self.entries.iter()
     }
 }
 
@@ -188,7 +217,7 @@ impl<K, T> IntoIterator for Table<K, T> {
     type Item = (Spanned<K>, T);
     type IntoIter = std::vec::IntoIter<(Spanned<K>, T)>;
     fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+        self.entries.into_iter()
     }
 }
 
@@ -205,7 +234,7 @@ impl<'de, K: Deserialize<'de>, T: Deserialize<'de>> Deserialize<'de> for Table<K
                 while let Some(entry) = map.next_entry()? {
                     entries.push(entry);
                 }
-                Ok(Table(entries))
+                Ok(Table { entries, places: OnceLock::new() })
             }
         }
         deserializer.deserialize_map(Read(PhantomData))

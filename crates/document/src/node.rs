@@ -130,41 +130,6 @@ impl Node {
             Origin::File(path) => format!("from the file {path}"),
         }
     }
-
-    /// The tree as JSON. A number that neither 64-bit integers nor doubles hold exactly keeps the nearest double;
-    /// one beyond the range of doubles becomes text.
-    pub fn to_json(&self) -> serde_json::Value {
-        use serde_json::Value as Json;
-        match &self.value {
-            Value::Null => Json::Null,
-            Value::Bool(value) => Json::Bool(*value),
-            Value::Number(text) => serde_json::from_str(text).unwrap_or_else(|_| Json::String(text.clone())),
-            Value::Text(text) => Json::String(text.clone()),
-            Value::List(items) => Json::Array(items.iter().map(Node::to_json).collect()),
-            Value::Map(entries) => {
-                Json::Object(entries.iter().map(|(key, node)| (key.text.clone(), node.to_json())).collect())
-            }
-        }
-    }
-
-    /// A tree from JSON, without spans.
-    pub fn from_json(json: &serde_json::Value) -> Node {
-        use serde_json::Value as Json;
-        let value = match json {
-            Json::Null => Value::Null,
-            Json::Bool(value) => Value::Bool(*value),
-            Json::Number(number) => Value::Number(number.to_string()),
-            Json::String(text) => Value::Text(text.clone()),
-            Json::Array(items) => Value::List(items.iter().map(Node::from_json).collect()),
-            Json::Object(entries) => Value::Map(
-                entries
-                    .iter()
-                    .map(|(key, value)| (Key { text: key.clone(), span: Span::NONE }, Node::from_json(value)))
-                    .collect(),
-            ),
-        };
-        Node::new(Span::NONE, value)
-    }
 }
 
 /// At most 60 characters of a text for a message.

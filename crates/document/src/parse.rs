@@ -4,65 +4,88 @@
 
 use crate::diagnostic::{Diagnostic, sort};
 use crate::node::{Key, Node, Value, is_number};
-use crate::source::{SourceId, Span};
+use crate::source::{SourceId, Span, WHITE};
 use crate::traps;
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError};
 
-/// The largest document in bytes.
-pub const MAX_BYTES: usize = 16 * 1024 * 1024;
+/// The largest document in bytes, and the most bytes of all the texts of one configuration.
+pub const MAX_BYTES: usize = 64 * 1024 * 1024;
 /// How deep lists and maps may nest.
 pub const MAX_DEPTH: usize = 64;
-/// The most values that one document may hold.
-pub const MAX_NODES: usize = 500_000;
+/// The most values (keys count too) that one document, and one configuration, may hold: 100,000 ordinary routes take
+/// 1,600,000. It bounds memory: a value of an ordinary document costs about 100 bytes, one in a list that stands on a
+/// single line up to 470 while it is read; so 2 GB at the worst.
+pub const MAX_NODES: usize = 4_000_000;
 /// After this many warnings no more are told; after this many errors, reading stops.
 const MAX_PROBLEMS: usize = 100;
+
+/// What may still be read of a configuration: one for all of its texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// Bytes of text; [`MAX_BYTES`] at first.
+    pub bytes: usize,
+    /// Values and keys; [`MAX_NODES`] at first.
+    pub nodes: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Budget { bytes: MAX_BYTES, nodes: MAX_NODES }
+    }
+}
 
 /// Reads one document. The tree is `None` when the text cannot be read as one (the problems then hold an error); with
 /// errors such as a duplicate key there is a tree all the same, so that checks can go on and find more.
 pub fn parse(text: &str, source: SourceId) -> (Option<Node>, Vec<Diagnostic>) {
-    let mut problems = Vec::new();
-    if let Some(problem) = refuse_text(text, source) {
-        return (None, vec![problem]);
-    }
-    let base = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
-    let offsets = Offsets::new(&text[base..], base);
-    let mut builder = Builder::new(text, source);
-    let mut parser = Parser::new_from_str(&text[base..]);
-    let mut node = None;
-    while let Some(event) = parser.next_event() {
-        let (event, span) = match event {
-            Ok(event) => event,
-            Err(error) => {
-                builder.problems.push(explain(text, source, &offsets, &error));
-                problems.append(&mut builder.problems);
-                sort(&mut problems);
-                return (None, problems);
-            }
-        };
-        let span = offsets.span(source, span.start.index(), span.end.index());
-        if let Err(problem) = builder.take(event, span) {
-            builder.problems.push(*problem);
-            sort(&mut builder.problems);
-            return (None, builder.problems);
-        }
-        if builder.errors() > MAX_PROBLEMS {
-            sort(&mut builder.problems);
-            return (None, builder.problems);
-        }
-    }
-    if let Some(root) = builder.root.take() {
-        node = Some(root);
-    }
-    sort(&mut builder.problems);
-    let node = node.unwrap_or_else(|| Node::new(Span::new(source, 0, 0), Value::Null));
-    (Some(node), builder.problems)
+    parse_within(text, source, &mut Budget::default())
 }
 
-fn refuse_text(text: &str, source: SourceId) -> Option<Diagnostic> {
-    if text.len() > MAX_BYTES {
-        let at = Span::new(source, 0, 0);
-        let message = format!("the document has {} bytes; at most {MAX_BYTES} are read", text.len());
-        return Some(Diagnostic::error("too_large", at, message).with_help("split it with `include:`"));
+/// The same for one of several texts: what it holds is taken from the budget.
+pub fn parse_within(text: &str, source: SourceId, budget: &mut Budget) -> (Option<Node>, Vec<Diagnostic>) {
+    if let Some(problem) = refuse_text(text, source, *budget) {
+        return (None, vec![problem]);
+    }
+    budget.bytes -= text.len();
+    let mut builder = Builder::new(text, source, budget.nodes);
+    let result = read(text, source, &mut builder);
+    budget.nodes -= builder.nodes.min(budget.nodes);
+    result
+}
+
+fn read(text: &str, source: SourceId, builder: &mut Builder<'_>) -> (Option<Node>, Vec<Diagnostic>) {
+    let base = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+    let offsets = Offsets::new(&text[base..], base);
+    let mut parser = Parser::new_from_str(&text[base..]);
+    while let Some(event) = parser.next_event() {
+        let stop = match event {
+            Ok((event, span)) => {
+                let span = offsets.span(source, span.start.index(), span.end.index());
+                builder.take(event, span).err().map(|problem| *problem)
+            }
+            Err(error) => Some(explain(text, source, &offsets, &error)),
+        };
+        let is_over = stop.is_some() || builder.errors() > MAX_PROBLEMS;
+        builder.problems.extend(stop);
+        if is_over {
+            return (None, builder.sorted_problems());
+        }
+    }
+    let empty = || Node::new(Span::new(source, 0, 0), Value::Null);
+    (Some(builder.root.take().unwrap_or_else(empty)), builder.sorted_problems())
+}
+
+/// Each value of a list or map in brackets costs one of these. The parser holds all tokens of such a list before it
+/// gives the first: what counts values as they come counts too late.
+const MARKS: &[u8] = b",:?[{";
+
+fn refuse_text(text: &str, source: SourceId, budget: Budget) -> Option<Diagnostic> {
+    let at = Span::new(source, 0, 0);
+    if text.len() > budget.bytes {
+        return Some(Diagnostic::error("too_large", at, too_many_bytes()));
+    }
+    if text.bytes().filter(|byte| MARKS.contains(byte)).count() > budget.nodes {
+        let message = format!("the configuration holds more than {MAX_NODES} of the characters `, : ? [ {{`");
+        return Some(Diagnostic::error("too_large", at, message));
     }
     let odd = text.char_indices().find(|(at, c)| match c {
         '\t' | '\n' | '\r' => false,
@@ -76,6 +99,11 @@ fn refuse_text(text: &str, source: SourceId) -> Option<Diagnostic> {
         Diagnostic::error("control_character", at, message)
             .with_help("write it as an escape in double quotes"),
     )
+}
+
+/// The message for what is beyond [`Budget::bytes`].
+pub fn too_many_bytes() -> String {
+    format!("the configuration has more than {} MiB of text", MAX_BYTES / (1024 * 1024))
 }
 
 /// A scalar of a readable document: its bytes and how it was written.
@@ -151,14 +179,21 @@ struct Builder<'t> {
     root: Option<Node>,
     documents: usize,
     nodes: usize,
+    max_nodes: usize,
     problems: Vec<Diagnostic>,
 }
 
 type Stop = Box<Diagnostic>;
 
 impl<'t> Builder<'t> {
-    fn new(text: &'t str, source: SourceId) -> Self {
-        Builder { text, source, stack: Vec::new(), root: None, documents: 0, nodes: 0, problems: Vec::new() }
+    fn new(text: &'t str, source: SourceId, max_nodes: usize) -> Self {
+        let (stack, problems) = (Vec::new(), Vec::new());
+        Builder { text, source, stack, root: None, documents: 0, nodes: 0, max_nodes, problems }
+    }
+
+    fn sorted_problems(&mut self) -> Vec<Diagnostic> {
+        sort(&mut self.problems);
+        std::mem::take(&mut self.problems)
     }
 
     fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Stop> {
@@ -222,8 +257,8 @@ impl<'t> Builder<'t> {
 
     fn count(&mut self, span: Span) -> Result<(), Stop> {
         self.nodes += 1;
-        if self.nodes > MAX_NODES {
-            let message = format!("the document holds more than {MAX_NODES} values");
+        if self.nodes > self.max_nodes {
+            let message = format!("the configuration holds more than {MAX_NODES} values");
             return Err(Box::new(Diagnostic::error("too_large", span, message)));
         }
         Ok(())
@@ -286,7 +321,7 @@ impl<'t> Builder<'t> {
             return span;
         }
         let Some(slice) = self.text.get(span.start as usize..span.end as usize) else { return span };
-        Span { end: span.start + slice.trim_end().len() as u32, ..span }
+        Span { end: span.start + slice.trim_end_matches(WHITE).len() as u32, ..span }
     }
 
     fn key(&mut self, text: &str, style: ScalarStyle, span: Span) -> Result<(), Stop> {
@@ -340,5 +375,57 @@ fn plain(text: &str) -> Value {
         "false" => Value::Bool(false),
         _ if is_number(text) => Value::Number(text.to_owned()),
         _ => Value::Text(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Budget, MAX_BYTES, MAX_NODES, parse_within};
+    use crate::source::Sources;
+
+    fn read(text: &str, budget: &mut Budget) -> Result<(), String> {
+        let mut sources = Sources::new();
+        let id = sources.add("t", "");
+        let (node, problems) = parse_within(text, id, budget);
+        assert_eq!(node.is_none(), !problems.is_empty());
+        problems.first().map_or(Ok(()), |problem| Err(problem.message.clone()))
+    }
+
+    #[test]
+    fn several_texts_share_one_budget() {
+        let mut budget = Budget { bytes: 30, nodes: 10 };
+        assert_eq!(read("a: [1, 2]\n", &mut budget), Ok(()));
+        assert_eq!(budget, Budget { bytes: 20, nodes: 5 });
+        assert_eq!(read("- 1\n- 2\n- 3\n- 4\n", &mut budget), Ok(()));
+        assert_eq!(budget, Budget { bytes: 4, nodes: 0 });
+        assert!(read("a", &mut budget).unwrap_err().contains("values"));
+        assert!(read("aaaa ", &mut budget).unwrap_err().contains("64 MiB"));
+    }
+
+    #[test]
+    fn the_bound_stands_exactly_where_it_is_said() {
+        let items = "-\n".repeat(99);
+        assert_eq!(read(&items, &mut Budget { bytes: 1000, nodes: 100 }), Ok(()));
+        assert!(read(&items, &mut Budget { bytes: 1000, nodes: 99 }).unwrap_err().contains("values"));
+        // The parser would hold the tokens of all of it at once: it is never asked.
+        let marks = "[,,,]";
+        assert!(read(marks, &mut Budget { bytes: 5, nodes: 3 }).unwrap_err().contains("characters"));
+    }
+
+    /// 100,000 of these fit twice.
+    #[test]
+    fn a_hundred_thousand_ordinary_routes_fit() {
+        let routes: String = (0..1000)
+            .map(|n| {
+                format!(
+                    "      route-{n}:\n        match: {{ path: \"/api/v1/tenants/t{n}/orders/{{id}}\", \
+                     methods: [ GET, POST ] }}\n        to: users\n        policies: [ users-only, quota ]\n"
+                )
+            })
+            .collect();
+        let mut budget = Budget::default();
+        assert_eq!(read(&format!("routes:\n{routes}"), &mut budget), Ok(()));
+        assert!((MAX_NODES - budget.nodes) * 100 * 2 < MAX_NODES, "{budget:?}");
+        assert!((MAX_BYTES - budget.bytes) * 100 * 2 < MAX_BYTES, "{budget:?}");
     }
 }

@@ -5,6 +5,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+/// White space and line breaks of YAML (1.2, 5.4 and 5.5). A no-break or an ideographic space is content.
+pub(crate) const WHITE: [char; 4] = [' ', '\t', '\n', '\r'];
+
 /// One registered text, by its place in [`Sources`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SourceId(u32);

@@ -3,7 +3,7 @@
 
 use crate::diagnostic::Diagnostic;
 use crate::node::{Value, clip};
-use crate::source::{SourceId, Span};
+use crate::source::{SourceId, Span, WHITE};
 
 /// A message for a text that cannot be read at byte `at`; `info` is the parser's own complaint.
 pub(crate) fn explain(text: &str, source: SourceId, at: u32, info: &str) -> Diagnostic {
@@ -52,7 +52,7 @@ fn general(text: &str, source: SourceId, at: u32, info: &str) -> Diagnostic {
             "check the indentation of this line and the one before, and that each key has its `:`",
         );
     }
-    let before = text[..at as usize].trim_end();
+    let before = text[..at as usize].trim_end_matches(WHITE);
     if before.ends_with(['"', '\'']) {
         return problem.with_help(
             "nothing may follow a closing quote; quote the whole text, or escape the inner quote",
@@ -106,7 +106,7 @@ pub(crate) fn comment_after(text: &str, span: Span, value: &Value) -> Option<Dia
     if white == 0 || comment.is_empty() || comment.starts_with([' ', '\t', '\r', '\n', '#', '!']) {
         return None;
     }
-    let hash = after[white..].lines().next().unwrap_or("").trim_end();
+    let hash = after[white..].lines().next().unwrap_or("").trim_end_matches(WHITE);
     let from = span.end + (rest.len() - after.len() + white) as u32;
     let at = Span { start: from, end: from + hash.len() as u32, ..span };
     if *value == Value::Null {

@@ -185,3 +185,23 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn one_or_many_takes_both_and_an_empty_list_where_it_may() {
+    type Any = narthex_document::OneOrMany<u8>;
+    type Some = narthex_document::OneOrMany<u8, 1>;
+    fn of<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
+        let mut sources = narthex_document::Sources::new();
+        let id = sources.add("t", text);
+        let (node, mut problems) = narthex_document::parse(text, id);
+        narthex_document::from_node(&node.unwrap(), &mut problems).ok_or_else(|| problems[0].message.clone())
+    }
+    assert_eq!(of::<Any>("1"), Ok(narthex_document::OneOrMany(vec![1])));
+    assert_eq!(of::<Some>("[1, 2]"), Ok(narthex_document::OneOrMany(vec![1, 2])));
+    assert_eq!(of::<Any>("[]"), Ok(narthex_document::OneOrMany(vec![])));
+    assert_eq!(of::<Some>("[]").unwrap_err(), "the list holds 0 values; at least 1 is needed");
+    assert!(of::<Any>("[1, x]").is_err() && of::<Some>("x").is_err());
+    let schema = |schema: schemars::Schema| schema.as_value()["anyOf"][1]["minItems"].as_u64();
+    assert_eq!(schema(schemars::schema_for!(Any)), None);
+    assert_eq!(schema(schemars::schema_for!(Some)), Some(1));
+}

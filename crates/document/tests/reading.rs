@@ -71,10 +71,26 @@ fn refused_features_have_their_codes() {
 fn depth_and_number_of_nodes_are_bounded() {
     assert!(problems(&"[".repeat(100)).contains("error[too_deep]"));
     assert!(problems(&"- ".repeat(100_000)).contains("error[too_deep]"));
-    let many = format!("[{}]", "1,".repeat(narthex_document::MAX_NODES + 1));
-    assert!(problems(&many).contains("error[too_large]"));
+    // The parser would hold the tokens of all of it at once: it is never asked.
+    let marks = format!("[{}]", "1,".repeat(narthex_document::MAX_NODES));
+    assert!(problems(&marks).contains("of the characters"));
     let large = " ".repeat(narthex_document::MAX_BYTES + 1);
     assert!(problems(&large).contains("error[too_large]"));
+}
+
+/// Each line would hold nine times what the line before holds, were aliases read.
+#[test]
+fn aliases_are_refused_and_never_multiply() {
+    let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
+    for level in 1..1000 {
+        let one = format!("*a{}", level - 1);
+        text += &format!("a{level}: &a{level} [{}]\n", [one.as_str(); 9].join(", "));
+    }
+    let mut sources = Sources::new();
+    let id = sources.add("t", text.as_str());
+    let (node, problems) = parse(&text, id);
+    assert!(node.is_none() && problems.len() < 200);
+    assert!(problems.iter().all(|problem| matches!(problem.code, "anchor" | "unquoted")));
 }
 
 #[test]
@@ -164,6 +180,18 @@ fn block_and_folded_texts_keep_their_content() {
     assert_eq!(fmt(text), wanted);
 }
 
+/// White space of Unicode that is none of YAML's.
+#[test]
+fn wide_spaces_are_content() {
+    for space in ['\u{3000}', '\u{a0}', '\u{2028}'] {
+        let text = format!("a:\n    b: x{space}\n    c: {space}  # c\n    d: >\n        e{space}\n\n");
+        let wanted = format!("a:\n  b: x{space}\n  c: {space}  # c\n  d: >\n      e{space}\n");
+        assert_eq!(fmt(&text), wanted);
+        let folded = format!(">\nb\n\nc= \n:{space}");
+        assert_eq!(fmt(&fmt(&folded)), fmt(&folded));
+    }
+}
+
 #[test]
 fn unreadable_text_is_not_formatted() {
     let mut sources = Sources::new();
@@ -218,6 +246,7 @@ fn yamlish() -> impl Strategy<Value = String> {
         "<<",
         "\u{feff}",
         "\u{85}",
+        "\u{3000}",
     ]);
     prop::collection::vec(fragment, 0..24).prop_map(|parts| parts.concat())
 }

@@ -1,67 +1,48 @@
 //! What every policy of the registry must keep, checked over all of them: names, documentation, settings, hooks, reasons.
 //! Fails with a sentence that says what to do.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use narthex_contract::{CORE_REASONS, Exchange, Flow, Hooks, RegisteredPolicy, RequestCx, ResponseCx};
-use narthex_document::{Key, Node, Value};
+use narthex_contract::{Exchange, Flow, Hooks, RegisteredPolicy, RequestCx, ResponseCx};
+use narthex_document::Node;
+use narthex_testkit::CountingAllocator;
+use narthex_testkit::conformance::{self as check, Kind};
 use narthex_wire::{Framing, ResponseHead};
-use serde_json::Value as Json;
 
-use crate::shared::testing::{Compiled, compile_node, plain_exchange, response, yaml};
+use crate::shared::testing::{Compiled, compile_node, plain_exchange, response};
 use crate::{POLICIES, policy};
 
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-#[expect(unsafe_code, reason = "counting allocations needs an allocator; it only counts and hands on")]
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's promise is handed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is handed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
-fn folder(kind: &dyn RegisteredPolicy) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src").join(kind.name())
-}
-
-fn readme(kind: &dyn RegisteredPolicy) -> String {
-    let path = folder(kind).join("README.md");
-    std::fs::read_to_string(&path)
-        .unwrap_or_else(|_| panic!("write {}: every policy has one", path.display()))
+fn source() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
 /// The settings in the fenced YAML blocks of a README.
 fn examples(kind: &dyn RegisteredPolicy) -> Vec<Node> {
-    let text = readme(kind);
-    let blocks = text.split("```yaml\n").skip(1).filter_map(|block| block.split("```").next());
-    let settings: Vec<Node> = blocks
-        .map(|block| {
-            let node = yaml(block);
-            let found = node.get(kind.name()).cloned();
-            found
-                .unwrap_or_else(|| panic!("{}: a README example is `{}: settings`", kind.name(), kind.name()))
-        })
-        .collect();
-    assert!(!settings.is_empty(), "{}: the README needs an example in a ```yaml block", kind.name());
+    let name = kind.name();
+    let blocks = check::yaml_blocks(name, &check::readme(&source(), name));
+    let settings = blocks.iter().map(|block| block.get(name).cloned());
     settings
+        .map(|found| found.unwrap_or_else(|| panic!("{name}: a README example is `{name}: settings`")))
+        .collect()
+}
+
+fn kinds() -> Vec<Kind<'static>> {
+    let kind = |kind: &&'static dyn RegisteredPolicy| {
+        let kind = *kind;
+        Kind {
+            name: kind.name(),
+            summary: kind.summary(),
+            schema: kind.schema().into(),
+            reasons: kind.reasons(),
+            readme: check::readme(&source(), kind.name()),
+            examples: examples(kind),
+            compile: Box::new(move |settings| compile_node(kind, settings).map(|_| ())),
+        }
+    };
+    POLICIES.iter().map(kind).collect()
 }
 
 fn compiled(kind: &dyn RegisteredPolicy, settings: &Node) -> Compiled {
@@ -71,159 +52,46 @@ fn compiled(kind: &dyn RegisteredPolicy, settings: &Node) -> Compiled {
 
 #[test]
 fn every_folder_is_registered_under_its_name_and_in_order() {
-    let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src");
-    let folders: BTreeSet<String> = std::fs::read_dir(source)
-        .unwrap()
-        .map(|entry| entry.unwrap())
-        .filter(|entry| entry.path().is_dir() && entry.file_name() != "shared")
-        .map(|entry| entry.file_name().into_string().unwrap())
-        .collect();
-    let names: Vec<String> = POLICIES.iter().map(|kind| kind.name().to_owned()).collect();
-    let ordered: Vec<String> = folders.into_iter().collect();
-    assert_eq!(
-        names, ordered,
-        "the registry's names (left) are the folders of src (right), in alphabetical order"
-    );
-    for name in &names {
-        assert_eq!(policy(name).map(|kind| kind.name()), Some(name.as_str()), "`policy` finds {name}");
+    let names: Vec<&str> = POLICIES.iter().map(|kind| kind.name()).collect();
+    check::folders_are_the_registry(&source(), &names);
+    for name in names {
+        assert_eq!(policy(name).map(|kind| kind.name()), Some(name), "`policy` finds {name}");
     }
     assert!(policy("no_such_policy").is_none());
 }
 
 #[test]
 fn every_policy_has_a_stage_and_a_summary() {
-    let list = include_str!("../README.md");
     for kind in POLICIES {
-        let row = format!("| [`{0}`](src/{0}/README.md) | {1} |", kind.name(), kind.stages()[0]);
-        assert!(list.contains(&row), "the crate's README lacks a row `{row}`");
         assert!(!kind.stages().is_empty(), "{}: STAGES needs at least its default", kind.name());
-        let summary = kind.summary();
-        assert!(
-            summary.ends_with('.') && !summary.contains('\n'),
-            "{}: SUMMARY is one sentence",
-            kind.name()
-        );
     }
+    check::kinds_are_listed(&kinds(), include_str!("../README.md"), |kind| {
+        let stage = policy(kind.name).unwrap().stages()[0];
+        format!("| [`{0}`](src/{0}/README.md) | {stage} |", kind.name)
+    });
 }
 
 #[test]
-fn every_example_compiles() {
-    for kind in POLICIES {
-        for settings in examples(*kind) {
-            compiled(*kind, &settings);
-        }
-    }
-}
-
-#[test]
-fn every_example_fits_its_schema() {
-    for kind in POLICIES {
-        let validator = jsonschema::validator_for(kind.schema().as_value()).unwrap();
-        for settings in examples(*kind) {
-            let told: Vec<String> =
-                validator.iter_errors(&settings.to_json()).map(|error| error.to_string()).collect();
-            assert!(told.is_empty(), "{}: a README example does not fit the schema: {told:?}", kind.name());
-        }
-    }
+fn every_example_compiles_and_fits_its_schema() {
+    check::examples_hold(&kinds(), |schema, settings| {
+        let validator = jsonschema::validator_for(schema).unwrap();
+        validator.iter_errors(settings).map(|error| error.to_string()).collect()
+    });
 }
 
 #[test]
 fn an_unknown_field_is_refused_wherever_fields_are_known() {
-    for kind in POLICIES {
-        let schema = kind.schema();
-        let settings = examples(*kind).remove(0);
-        for path in maps_with_known_fields(schema.as_value()) {
-            let mut with = settings.clone();
-            let Some(place) = place(&mut with, &path) else { continue };
-            place.push((
-                Key { text: "zzz_unknown".into(), span: narthex_document::Span::NONE },
-                Node::default(),
-            ));
-            let told = compile_node(*kind, &with).err();
-            let told = told.unwrap_or_else(|| panic!("{}: {path:?} takes an unknown field", kind.name()));
-            assert!(told.contains("zzz_unknown"), "{}: {told}", kind.name());
-        }
-    }
-}
-
-fn place<'n>(node: &'n mut Node, path: &[String]) -> Option<&'n mut Vec<(Key, Node)>> {
-    let Value::Map(entries) = &mut node.value else { return None };
-    match path.split_first() {
-        None => Some(entries),
-        Some((first, rest)) => {
-            let (_, inner) = entries.iter_mut().find(|(key, _)| key.text == *first)?;
-            place(inner, rest)
-        }
-    }
-}
-
-/// The paths of objects with `properties`, the settings themselves (no path) among them.
-fn maps_with_known_fields(schema: &Json) -> Vec<Vec<String>> {
-    let mut paths = vec![Vec::new()];
-    for (name, field) in schema.get("properties").and_then(Json::as_object).into_iter().flatten() {
-        if field.get("properties").is_some() {
-            paths.extend(maps_with_known_fields(field).into_iter().map(|mut path| {
-                path.insert(0, name.clone());
-                path
-            }));
-        }
-    }
-    paths
-}
-
-/// Every field by its dotted path, with its schema.
-fn fields(schema: &Json, prefix: &str) -> Vec<(String, Json)> {
-    let mut all = Vec::new();
-    for (name, field) in schema.get("properties").and_then(Json::as_object).into_iter().flatten() {
-        let path = format!("{prefix}{name}");
-        all.extend(fields(field, &format!("{path}.")));
-        all.push((path, field.clone()));
-    }
-    all
+    check::unknown_fields_are_refused(&kinds());
 }
 
 #[test]
 fn every_field_is_described_in_the_schema_and_in_the_readme() {
-    for kind in POLICIES {
-        let readme = readme(*kind);
-        let all = fields(kind.schema().as_value(), "");
-        assert!(!all.is_empty(), "{}: the schema shows no fields", kind.name());
-        for (path, field) in &all {
-            let is_described =
-                field.get("description").and_then(Json::as_str).is_some_and(|text| !text.is_empty());
-            assert!(is_described, "{}: `{path}` needs a doc comment: it is the reference", kind.name());
-            let row = format!("| `{path}` |");
-            assert!(
-                readme.contains(&row),
-                "{}: the README's table of settings lacks a row `{row}`",
-                kind.name()
-            );
-        }
-        let known: BTreeSet<String> = all.iter().map(|(path, _)| format!("| `{path}` |")).collect();
-        let table = readme.split("## ").next().unwrap_or_default();
-        for line in table.lines().filter(|line| line.starts_with("| `")) {
-            let is_known = known.iter().any(|row| line.starts_with(row.as_str()));
-            assert!(is_known, "{}: the README describes a setting that does not exist: {line}", kind.name());
-        }
-    }
+    check::fields_are_described(&kinds());
 }
 
 #[test]
 fn reasons_are_unique_and_documented() {
-    let mut seen: BTreeSet<&str> = CORE_REASONS.iter().map(|reason| reason.code()).collect();
-    for kind in POLICIES {
-        let readme = readme(*kind);
-        for reason in kind.reasons() {
-            let code = reason.code();
-            assert!(seen.insert(code), "{}: the reason `{code}` is there already", kind.name());
-            let row = format!("| `{code}` | {} |", reason.status());
-            assert!(
-                readme.contains(&row),
-                "{}: the README's table of reasons lacks a row `{row}`",
-                kind.name()
-            );
-        }
-    }
+    check::reasons_are_unique_and_documented(&kinds());
 }
 
 /// One warm round of the hooks that a policy declares, on a request that it lets pass.
@@ -282,11 +150,11 @@ fn a_continue_allocates_nothing() {
             for _ in 0..3 {
                 round(*kind, &compiled, &mut exchange, &mut answer);
             }
-            let before = ALLOCATIONS.get();
+            let before = CountingAllocator::count();
             for _ in 0..10 {
                 round(*kind, &compiled, &mut exchange, &mut answer);
             }
-            let made = ALLOCATIONS.get() - before;
+            let made = CountingAllocator::count() - before;
             assert_eq!(
                 made,
                 0,
@@ -299,9 +167,9 @@ fn a_continue_allocates_nothing() {
 
 #[test]
 fn the_counting_allocator_counts() {
-    let before = ALLOCATIONS.get();
+    let before = CountingAllocator::count();
     drop(std::hint::black_box(vec![1u8; 100]));
-    assert_eq!(ALLOCATIONS.get() - before, 1);
+    assert_eq!(CountingAllocator::count() - before, 1);
 }
 
 /// A hook that a policy declares and does not implement would be called for nothing: the source must hold it, and one
@@ -319,7 +187,7 @@ fn declared_hooks_are_implemented_and_the_others_are_not() {
     for kind in POLICIES {
         let source: String = ["mod.rs", "runtime.rs"]
             .iter()
-            .filter_map(|file| std::fs::read_to_string(folder(*kind).join(file)).ok())
+            .filter_map(|file| std::fs::read_to_string(source().join(kind.name()).join(file)).ok())
             .collect();
         let declared: Vec<Hooks> =
             examples(*kind).iter().map(|node| compiled(*kind, node).policy.hooks()).collect();

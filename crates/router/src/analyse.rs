@@ -2,6 +2,9 @@
 //! It also orders the routes of each leaf. It compares only routes of one path shape, and among many of one
 //! shape only those that no exact value tells apart: building must never become quadratic.
 
+mod over;
+mod predicates;
+
 use ahash::{HashMap, HashSet};
 
 use crate::evaluate::{PathTest, Predicate, Route};
@@ -11,6 +14,8 @@ use crate::problem::Problem;
 use crate::tree::{Leaf, Tree};
 use crate::value::{Test, apart};
 use crate::witness::witness;
+use over::{positions, unknown_over};
+use predicates::{disjoint_predicates, excludes, flatten, implied};
 
 /// Comparisons in one build; beyond it the configuration is refused rather than half checked.
 const MAX_COMPARISONS: usize = 4_000_000;
@@ -386,104 +391,4 @@ impl<'a> Analysis<'a> {
         debug_assert_eq!(self.specs.len(), self.routes.len());
         if self.problems.is_empty() { Ok(()) } else { Err(self.problems) }
     }
-}
-
-fn unknown_over(specs: &[RouteSpec], route: usize, name: &str) -> Problem {
-    let others = specs.iter().enumerate().filter(|(i, spec)| *i != route && spec.name != name);
-    let near = others.map(|(_, s)| (strsim::damerau_levenshtein(&s.name, name), &s.name)).min();
-    let near = near.filter(|(distance, _)| *distance <= 2).map(|(_, name)| name.clone());
-    Problem::UnknownOver { route, over: name.to_owned(), near }
-}
-
-/// Each route before those it is `over`; an error names the routes of a circle.
-fn positions(specs: &[RouteSpec], over: &[Vec<u32>]) -> Result<Vec<u32>, Problem> {
-    let mut before = vec![0u32; specs.len()];
-    for under in over.iter().flatten() {
-        before[*under as usize] += 1;
-    }
-    let mut ready: Vec<u32> = (0..specs.len() as u32).rev().filter(|r| before[*r as usize] == 0).collect();
-    let mut position = vec![0; specs.len()];
-    let mut placed = 0;
-    while let Some(route) = ready.pop() {
-        position[route as usize] = placed;
-        placed += 1;
-        for under in &over[route as usize] {
-            before[*under as usize] -= 1;
-            if before[*under as usize] == 0 {
-                ready.push(*under);
-            }
-        }
-    }
-    let Some(mut route) = (0..specs.len()).find(|r| before[*r] > 0) else { return Ok(position) };
-    // Every route left has one before it that is left too: going back long enough ends in the circle.
-    let back = |route: usize| {
-        let left = |r: &usize| before[*r] > 0 && over[*r].contains(&(route as u32));
-        (0..specs.len()).find(left).unwrap_or(route)
-    };
-    for _ in 0..specs.len().min(1000) {
-        route = back(route);
-    }
-    let mut circle = vec![route];
-    let mut at = back(route);
-    while at != route && circle.len() < 20 {
-        circle.push(at);
-        at = back(at);
-    }
-    circle.push(route);
-    let names: Vec<&str> = circle.iter().rev().map(|r| specs[*r].name.as_str()).collect();
-    Err(Problem::OverCircle { route, circle: names.join(" over ") })
-}
-
-fn flatten(predicates: &[Predicate]) -> Vec<&Predicate> {
-    let mut out = Vec::new();
-    for predicate in predicates {
-        match predicate {
-            Predicate::All(list) => out.extend(flatten(list)),
-            other => out.push(other),
-        }
-    }
-    out
-}
-
-/// True when provably no request passes both.
-fn disjoint_predicates(p: &Predicate, q: &Predicate) -> bool {
-    match (p, q) {
-        (Predicate::Header { name: a, test: p }, Predicate::Header { name: b, test: q })
-        | (Predicate::Query { name: a, test: p }, Predicate::Query { name: b, test: q }) => {
-            a == b && p.disjoint(q)
-        }
-        (Predicate::Client(a), Predicate::Client(b)) => a.disjoint(*b),
-        (Predicate::All(list), other) | (other, Predicate::All(list)) => {
-            list.iter().any(|p| disjoint_predicates(p, other))
-        }
-        (Predicate::Any(alternatives), other) | (other, Predicate::Any(alternatives)) => {
-            alternatives.iter().all(|a| a.iter().any(|p| disjoint_predicates(p, other)))
-        }
-        _ => false,
-    }
-}
-
-/// True when some `not` in `a` excludes everything that `b` lets through.
-fn excludes(a: &[&Predicate], b: &[&Predicate]) -> bool {
-    a.iter().any(|p| match p {
-        Predicate::Not(list) => !list.is_empty() && list.iter().all(|q| implied(b, q)),
-        _ => false,
-    })
-}
-
-/// True when provably everything that passes all of `list` passes `q`.
-fn implied(list: &[&Predicate], q: &Predicate) -> bool {
-    if let Predicate::All(parts) = q {
-        return parts.iter().all(|q| implied(list, q));
-    }
-    list.iter().any(|p| match (*p, q) {
-        (p, q) if p == q => true,
-        (Predicate::Header { name: a, test: p }, Predicate::Header { name: b, test: q })
-        | (Predicate::Query { name: a, test: p }, Predicate::Query { name: b, test: q }) => {
-            a == b && p.implies(q)
-        }
-        (Predicate::Client(a), Predicate::Client(b)) => a.within(*b),
-        (p, Predicate::Any(alternatives)) => alternatives.iter().any(|a| a.iter().all(|q| implied(&[p], q))),
-        _ => false,
-    })
 }

@@ -1,5 +1,5 @@
 //! What the tests drive a gateway with: a raw client, a service that misbehaves on command, a steady load, a place for
-//! files, and the runner of `.case` files. Dev only: no crate that ships may depend on it.
+//! files, the runner of `.case` files, and what every kind of policy and destination is checked with. Dev only: no crate that ships may depend on it.
 //!
 //! Everything blocks on plain threads and everything has a deadline, so no test can hang. Ports are always chosen by
 //! the system, and nothing sleeps in order to wait: a test waits for the thing itself ([`Gate`], [`FakeService::wait_until`],
@@ -9,8 +9,12 @@
     reason = "real sockets need real deadlines; no data-plane code lives here"
 )]
 
+mod allocations;
 mod cases;
 mod client;
+pub mod compiling;
+pub mod conformance;
+pub mod faults;
 mod gate;
 mod load;
 mod message;
@@ -18,6 +22,7 @@ mod service;
 mod wire;
 mod workspace;
 
+pub use allocations::CountingAllocator;
 pub use cases::{Case, CaseError, Subject, SubjectGateway, find_cases, run_case};
 pub use client::RawClient;
 pub use gate::Gate;

@@ -35,7 +35,8 @@ pub(super) fn compile(
             .collect();
         let hosts: Vec<Vec<String>> = on_it
             .iter()
-            .map(|at| file.gateways.0[*at].1.hosts.iter().map(|host| host.0.clone()).collect())
+            .filter_map(|at| file.gateways.at(*at))
+            .map(|(_, gateway)| gateway.hosts.iter().map(|host| host.0.clone()).collect())
             .collect();
         let table = HostTable::build(hosts.iter().enumerate().map(|(at, hosts)| (at, hosts.as_slice())));
         let hosts = match table {
@@ -72,7 +73,7 @@ fn report(work: &mut Work<'_>, problem: &HostProblem, on_it: &[usize]) {
     let (HostProblem::BadHost { gateway, .. }
     | HostProblem::Taken { gateway, .. }
     | HostProblem::TwoDefaults { gateway, .. }) = problem;
-    let Some((name, of)) = on_it.get(*gateway).and_then(|at| work.file.gateways.0.get(*at)) else { return };
+    let Some((name, of)) = on_it.get(*gateway).and_then(|at| work.file.gateways.at(*at)) else { return };
     let span = match problem {
         HostProblem::BadHost { host, .. } | HostProblem::Taken { host, .. } => {
             of.hosts.get(*host).map_or(name.span, |host| host.span)

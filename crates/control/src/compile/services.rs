@@ -41,7 +41,7 @@ pub(super) fn compile(work: &mut Work<'_>, keep: &mut Keep) -> (Vec<Arc<Service>
 
 impl Work<'_> {
     pub(super) fn service_id(&self, name: &str) -> Option<ServiceId> {
-        let at = self.file.services.names().position(|known| known == name)?;
+        let at = self.file.services.place(name)?;
         Some(ServiceId(at as u32))
     }
 }

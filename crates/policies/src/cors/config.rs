@@ -1,14 +1,13 @@
 //! What a user writes for `cors`, and how it is checked: every text that will be sent is made here, once.
 
 use narthex_contract::CompileCx;
-use narthex_document::{Spanned, Time};
+use narthex_document::{OneOrMany, Spanned, Time};
 use narthex_wire::{Method, Name};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::origin::{OriginRule, Origins};
 use super::runtime::{Cors, Listed};
-use crate::shared::one_or_many::OneOrMany;
 
 /// Who may call from a web page, and how.
 #[derive(Debug, Deserialize, JsonSchema)]

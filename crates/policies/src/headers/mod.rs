@@ -7,11 +7,9 @@ mod runtime;
 mod tests;
 
 use narthex_contract::{CompileCx, PolicyKind, Reason, Stage};
-use narthex_document::{Spanned, Table};
+use narthex_document::{OneOrMany, Spanned, Table};
 use schemars::JsonSchema;
 use serde::Deserialize;
-
-use crate::shared::one_or_many::OneOrMany;
 
 /// The kind.
 pub struct Headers;

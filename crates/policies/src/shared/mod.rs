@@ -5,7 +5,6 @@
 pub mod accept_encoding;
 pub mod fields;
 pub mod media_type;
-pub mod one_or_many;
 pub mod scratch;
 pub mod value;
 

@@ -1,37 +1,13 @@
 //! For tests: compiles a YAML snippet as the gateway would, and runs hooks on an exchange made from a few words.
 
 use narthex_contract::{
-    BodyCx, BodyStep, CompileCx, CompileHost, Direction, Exchange, Flow, Input, Output, Place, Policy,
-    RegisteredPolicy, Reply, RequestCx, ResponseCx, ServiceId, Step,
+    BodyCx, BodyStep, Direction, Exchange, Flow, Input, Output, Policy, RegisteredPolicy, Reply, RequestCx,
+    ResponseCx, Step,
 };
-use narthex_document::{Diagnostic, Node, Sources, parse};
-use narthex_wire::{Framing, Method, Name, ResponseHead};
-
-/// Stands in for the compiler: every service exists, diagnostics are kept.
-#[derive(Default)]
-pub struct TestHost {
-    pub diagnostics: Vec<Diagnostic>,
-    pub slots: u32,
-}
-
-impl CompileHost for TestHost {
-    fn push(&mut self, diagnostic: Diagnostic) {
-        self.diagnostics.push(diagnostic);
-    }
-
-    fn service(&self, name: &str) -> Option<ServiceId> {
-        (name != "missing").then_some(ServiceId(name.len() as u32))
-    }
-
-    fn service_names(&self) -> Vec<String> {
-        vec!["catalog".into()]
-    }
-
-    fn next_slot(&mut self) -> u32 {
-        self.slots += 1;
-        self.slots - 1
-    }
-}
+use narthex_document::Node;
+use narthex_testkit::compiling::compiled;
+pub use narthex_testkit::compiling::{field, plain_exchange, yaml};
+use narthex_wire::{Framing, Name, ResponseHead};
 
 /// A policy and how many slots it asked for.
 pub struct Compiled {
@@ -39,31 +15,10 @@ pub struct Compiled {
     pub slots: usize,
 }
 
-/// Reads YAML; panics where it is none.
-pub fn yaml(text: &str) -> Node {
-    let mut sources = Sources::default();
-    let id = sources.add("test.yaml", text);
-    let (node, problems) = parse(text, id);
-    assert!(problems.is_empty(), "{problems:?}");
-    node.unwrap()
-}
-
 /// Compiles settings; the error holds `code: message (help)` lines.
 pub fn compile_node(kind: &dyn RegisteredPolicy, settings: &Node) -> Result<Compiled, String> {
-    let mut host = TestHost::default();
-    let captures = ["id".to_owned(), "rest".to_owned()];
-    let place = Place::Route { gateway: "shop", route: "home", captures: &captures };
-    let mut cx = CompileCx::new(&mut host, place, kind.name(), settings.span, true);
-    let policy = kind.compile(settings, &mut cx);
-    let told: Vec<String> = host
-        .diagnostics
-        .iter()
-        .map(|problem| {
-            format!("{}: {} ({})", problem.code, problem.message, problem.help.as_deref().unwrap_or(""))
-        })
-        .collect();
-    assert_eq!(policy.is_none(), host.diagnostics.iter().any(Diagnostic::is_error), "{told:?}");
-    policy.map(|policy| Compiled { policy, slots: host.slots as usize }).ok_or_else(|| told.join("\n"))
+    let (policy, slots) = compiled(kind.name(), settings, |cx| kind.compile(settings, cx))?;
+    Ok(Compiled { policy, slots })
 }
 
 /// Compiles the settings of one kind, written as YAML.
@@ -113,18 +68,6 @@ impl Compiled {
     }
 }
 
-/// A request that a policy with ordinary settings lets pass.
-pub fn plain_exchange() -> Exchange {
-    let mut exchange = Exchange { path: "/a".into(), host: "shop.example".into(), ..Exchange::default() };
-    exchange.request.set_target(Method::Get, "/a?b=c").unwrap();
-    exchange.request.set_authority("shop.example").unwrap();
-    exchange.client.ip = [10, 1, 2, 3].into();
-    exchange.request_id = "0123456789abcdef0123456789abcdef".into();
-    exchange.trace.trace_id = [7; 16];
-    exchange.trace.span_id = [9; 8];
-    exchange
-}
-
 fn answer(flow: Flow<'_>) -> Option<Reply> {
     match flow {
         Flow::Continue => None,
@@ -141,13 +84,6 @@ pub fn response(status: u16, framing: Framing, fields: &[(&str, &str)]) -> Respo
         head.head.append(&Name::parse(name).unwrap(), value.as_bytes()).unwrap();
     }
     head
-}
-
-/// All values of a field, joined by `|`.
-pub fn field(head: &narthex_wire::Head, name: &str) -> String {
-    let values: Vec<_> =
-        head.all_str(name).map(|value| String::from_utf8_lossy(value).into_owned()).collect();
-    values.join("|")
 }
 
 /// Drives a step as the core does: pieces come in, `room` bytes at a time go out.

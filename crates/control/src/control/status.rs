@@ -1,0 +1,59 @@
+//! What `narthex status` and the administration interface show. Plain data, read off what runs.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use narthex_proxy::Service;
+use serde::Serialize;
+
+use super::Source;
+
+/// What `narthex status` shows.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    pub version: u64,
+    pub hash: String,
+    pub source: Source,
+    pub applied_unix: u64,
+    pub refused: u64,
+    pub last_refusal: Option<String>,
+    pub ready: bool,
+    pub draining: bool,
+    pub workers: usize,
+    pub connections: usize,
+    pub listeners: BTreeMap<String, String>,
+    pub services: BTreeMap<String, ServiceStatus>,
+}
+
+/// A service at one moment.
+#[derive(Debug, Clone, Serialize)]
+pub struct ServiceStatus {
+    pub requests_in_flight: usize,
+    pub connections: usize,
+    pub instances: Vec<InstanceStatus>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct InstanceStatus {
+    pub address: SocketAddr,
+    pub weight: u32,
+    pub in_flight: u32,
+}
+
+impl ServiceStatus {
+    /// The service's name and how it is now.
+    pub(super) fn of(service: &Service) -> (String, Self) {
+        let instances = service.instances();
+        let instances = instances.all.iter().map(|instance| InstanceStatus {
+            address: instance.address,
+            weight: instance.weight,
+            in_flight: instance.in_flight(),
+        });
+        let status = Self {
+            requests_in_flight: service.state().requests_in_flight(),
+            connections: service.state().open_connections(),
+            instances: instances.collect(),
+        };
+        (service.name.to_string(), status)
+    }
+}
