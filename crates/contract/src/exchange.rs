@@ -9,7 +9,7 @@ use std::sync::Arc;
 use narthex_wire::{RequestHead, ResponseHead};
 use smallvec::SmallVec;
 
-use crate::{Caller, Detail, Reason, Slots, Stage, TraceContext};
+use crate::{Caller, Detail, Locals, Reason, Slots, Stage, TraceContext};
 
 /// A point in time on both clocks: `monotonic` for differences, `unix` for people and tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -143,6 +143,8 @@ pub struct Exchange {
     pub captures: Captures,
     pub caller: Option<Arc<Caller>>,
     pub slots: Slots,
+    /// What the worker has for the policies of this snapshot: see [`crate::PerCore`].
+    pub locals: Locals,
     pub trail: SmallVec<[TrailEntry; 16]>,
     pub timings: Timings,
     pub answered: Answered,
@@ -171,6 +173,7 @@ impl Exchange {
         self.captures.clear();
         self.caller = None;
         self.slots.reset(0);
+        self.locals = Locals::default();
         self.trail.clear();
         self.timings = Timings::default();
         self.answered = Answered::Nobody;

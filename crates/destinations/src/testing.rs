@@ -1,7 +1,7 @@
 //! For tests: compiles the map behind a route's `to`, and asks the destination for its answer.
 
 use narthex_contract::{
-    CompileCx, CompileHost, Destination, DestinationCx, Exchange, Outcome, Place, RegisteredDestination,
+    CompileCx, CompileHost, Nested, NestedIn, Destination, DestinationCx, Exchange, Outcome, Place, RegisteredDestination,
     Reply, Response, ServiceId,
 };
 use narthex_document::{Diagnostic, Node, Sources, parse};
@@ -33,6 +33,10 @@ impl CompileHost for TestHost {
 
     fn next_slot(&mut self) -> u32 {
         0
+    }
+
+    fn nested(&mut self, _: &[Node], _: NestedIn<'_>) -> Option<Vec<Nested>> {
+        unreachable!("no destination has policies inside")
     }
 }
 

@@ -1,10 +1,10 @@
 //! For tests: compiles a YAML snippet as the gateway would, and runs hooks on an exchange made from a few words.
 
 use narthex_contract::{
-    BodyCx, BodyStep, CompileCx, CompileHost, Direction, Exchange, Flow, Input, Output, Place, Policy,
+    BodyCx, BodyStep, CompileCx, CompileHost, Direction, Exchange, Flow, Input, Nested, NestedIn, Output, Place, Policy,
     RegisteredPolicy, Reply, RequestCx, ResponseCx, ServiceId, Step,
 };
-use narthex_document::{Diagnostic, Node, Sources, parse};
+use narthex_document::{Diagnostic, Kind, Node, Sources, parse};
 use narthex_wire::{Framing, Method, Name, ResponseHead};
 
 /// Stands in for the compiler: every service exists, diagnostics are kept.
@@ -30,6 +30,27 @@ impl CompileHost for TestHost {
     fn next_slot(&mut self) -> u32 {
         self.slots += 1;
         self.slots - 1
+    }
+
+    /// Kinds in place, none of them with the keys that all policies share.
+    fn nested(&mut self, list: &[Node], of: NestedIn<'_>) -> Option<Vec<Nested>> {
+        let mut nested = Vec::new();
+        for node in list {
+            let Ok(Kind { kind, settings }) = Kind::from_node(node) else { return None };
+            let registered = crate::policy(&kind)?;
+            let mut cx = CompileCx::new(self, of.place, registered.name(), settings.span, of.authenticated);
+            let policy = registered.compile(&settings, &mut cx)?;
+            let (stage, attached) = (cx.stage(), cx.take_attached());
+            nested.push(Nested {
+                name: registered.name().into(),
+                kind: registered.name(),
+                stage: stage.unwrap_or(registered.stages()[0]),
+                policy,
+                span: node.span,
+                attached,
+            });
+        }
+        Some(nested)
     }
 }
 

@@ -1,0 +1,65 @@
+//! What a compiled policy or destination depends on beside its settings: feeds, values of each worker, policies inside it.
+
+use std::sync::Arc;
+
+use narthex_document::Span;
+
+use crate::local::LocalSpec;
+use crate::{AnyFeed, Detail, Policy, Reply, Stage, core};
+
+/// Collected while something is compiled; empty for almost everything.
+#[derive(Clone, Default)]
+pub struct Attached {
+    pub feeds: Vec<Arc<dyn AnyFeed>>,
+    pub locals: Vec<Arc<LocalSpec>>,
+    /// Policies inside this one, by name. They answer for themselves what they need.
+    pub nested: Vec<(Arc<str>, Attached)>,
+}
+
+impl Attached {
+    /// As it is kept beside the policy: nothing, mostly.
+    pub fn kept(self) -> Option<Arc<Self>> {
+        let is_empty = self.feeds.is_empty() && self.locals.is_empty() && self.nested.is_empty();
+        (!is_empty).then(|| Arc::new(self))
+    }
+
+    /// The refusal where a feed has no value yet: what cannot be judged is not let pass. `what`: `the policy`.
+    pub fn refusal(&self, what: &str, name: &str) -> Option<Reply> {
+        let missing = self.feeds.iter().find(|feed| !feed.core().is_available())?.core();
+        let trouble = missing.trouble();
+        let why = trouble.as_deref().unwrap_or("nothing came yet");
+        let detail = Detail::operator(format!("{what} `{name}` waits for {}: {why}", missing.key().text));
+        Some(Reply::problem_with(core::POLICY_UNAVAILABLE, detail))
+    }
+
+    /// Calls `see` with each feed and the name of the innermost policy that needs it.
+    pub fn each_feed(&self, name: &Arc<str>, see: &mut dyn FnMut(&Arc<str>, &Arc<dyn AnyFeed>)) {
+        self.feeds.iter().for_each(|feed| see(name, feed));
+        self.nested.iter().for_each(|(name, inner)| inner.each_feed(name, see));
+    }
+
+    /// Every value of each worker's own, those of policies inside among them.
+    pub fn each_local(&self, see: &mut dyn FnMut(&Arc<LocalSpec>)) {
+        self.locals.iter().for_each(&mut *see);
+        self.nested.iter().for_each(|(_, inner)| inner.each_local(see));
+    }
+}
+
+/// A policy inside another one.
+pub struct Nested {
+    pub name: Arc<str>,
+    /// The kind's name.
+    pub kind: &'static str,
+    pub stage: Stage,
+    pub policy: Box<dyn Policy>,
+    /// Where it was written.
+    pub span: Span,
+    pub attached: Option<Arc<Attached>>,
+}
+
+impl Nested {
+    /// The refusal where what it depends on is not there. Whoever calls its hooks asks this first.
+    pub fn refusal(&self) -> Option<Reply> {
+        self.attached.as_ref()?.refusal("the policy", &self.name)
+    }
+}
