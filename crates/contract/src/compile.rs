@@ -31,7 +31,7 @@ pub enum Place<'a> {
 pub trait CompileHost {
     fn push(&mut self, diagnostic: Diagnostic);
     /// `None`: no such service; `known` is for a suggestion.
-    fn service(&self, name: &str) -> Option<ServiceId>;
+    fn service(&mut self, name: &str) -> Option<ServiceId>;
     fn service_names(&self) -> Vec<String>;
     /// The next free slot of this chain.
     fn next_slot(&mut self) -> u32;

@@ -94,6 +94,17 @@ impl FeedCore {
         true
     }
 
+    /// Waits without keeping the feed alive: `true` once a value is there, `false` when the task has ended without.
+    pub fn available(&self) -> impl Future<Output = bool> + Send + use<> {
+        let signals = Arc::clone(&self.signals);
+        async move {
+            let mut rounds = signals.rounds.subscribe();
+            let is_there = || signals.is_available.load(Ordering::Acquire);
+            let _ = rounds.wait_for(|round| is_there() || round.is_over).await;
+            is_there()
+        }
+    }
+
     /// Returns when the first attempt is over, whatever came of it.
     pub async fn attempted(&self) {
         let mut rounds = self.signals.rounds.subscribe();
@@ -157,11 +168,13 @@ impl<T: Send + Sync + 'static> Feed<T> {
         &self.shared.core
     }
 
-    pub(crate) fn erased(&self) -> Arc<dyn AnyFeed> {
+    /// Without its type, for a registry.
+    pub fn erased(&self) -> Arc<dyn AnyFeed> {
         Arc::clone(&self.shared) as Arc<dyn AnyFeed>
     }
 
-    pub(crate) fn of(erased: Arc<dyn AnyFeed>) -> Option<Self> {
+    /// `None`: it is a feed of another type.
+    pub fn of(erased: Arc<dyn AnyFeed>) -> Option<Self> {
         let shared = erased.into_any().downcast::<Shared<T>>().ok()?;
         Some(Self { shared })
     }

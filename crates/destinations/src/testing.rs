@@ -1,8 +1,8 @@
 //! For tests: compiles the map behind a route's `to`, and asks the destination for its answer.
 
 use narthex_contract::{
-    CompileCx, CompileHost, Nested, NestedIn, Destination, DestinationCx, Exchange, Outcome, Place, RegisteredDestination,
-    Reply, Response, ServiceId,
+    CompileCx, CompileHost, Destination, DestinationCx, Exchange, Nested, NestedIn, Outcome, Place,
+    RegisteredDestination, Reply, Response, ServiceId,
 };
 use narthex_document::{Diagnostic, Node, Sources, parse};
 use narthex_wire::Method;
@@ -23,7 +23,7 @@ impl CompileHost for TestHost {
         self.diagnostics.push(diagnostic);
     }
 
-    fn service(&self, name: &str) -> Option<ServiceId> {
+    fn service(&mut self, name: &str) -> Option<ServiceId> {
         (name != "missing").then(|| id_of(name))
     }
 

@@ -92,6 +92,7 @@ async fn ask_destination(run: &mut Run, line: &mut Line<'_>) -> Result<Answer, I
     let Some(route) = run.route.clone() else { return Ok(refusal(run, core::INTERNAL, Detail::default())) };
     let service = match &route.to {
         To::Service(service) => Ok(*service),
+        To::Kind(_) if let Some(unavailable) = route.refusal() => Err(unavailable),
         To::Kind(destination) => {
             let due = line.due(route.times.deadline);
             let mut cx = DestinationCx { exchange: &mut run.exchange, random: line.worker.random() };

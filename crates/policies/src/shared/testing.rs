@@ -1,8 +1,8 @@
 //! For tests: compiles a YAML snippet as the gateway would, and runs hooks on an exchange made from a few words.
 
 use narthex_contract::{
-    BodyCx, BodyStep, CompileCx, CompileHost, Direction, Exchange, Flow, Input, Nested, NestedIn, Output, Place, Policy,
-    RegisteredPolicy, Reply, RequestCx, ResponseCx, ServiceId, Step,
+    BodyCx, BodyStep, CompileCx, CompileHost, Direction, Exchange, Flow, Input, Nested, NestedIn, Output,
+    Place, Policy, RegisteredPolicy, Reply, RequestCx, ResponseCx, ServiceId, Step,
 };
 use narthex_document::{Diagnostic, Kind, Node, Sources, parse};
 use narthex_wire::{Framing, Method, Name, ResponseHead};
@@ -19,7 +19,7 @@ impl CompileHost for TestHost {
         self.diagnostics.push(diagnostic);
     }
 
-    fn service(&self, name: &str) -> Option<ServiceId> {
+    fn service(&mut self, name: &str) -> Option<ServiceId> {
         (name != "missing").then_some(ServiceId(name.len() as u32))
     }
 
