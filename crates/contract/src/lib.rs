@@ -20,9 +20,12 @@ mod slots;
 mod stage;
 mod trace;
 mod variable;
+mod within;
 
 pub use attached::{Attached, Nested};
-pub use body::{Body, BodyCx, BodySource, BodyStep, Direction, Frame, Input, Output, SourceError, Step};
+pub use body::{
+    Body, BodyCx, BodyError, BodySource, BodyStep, Direction, Frame, Input, Output, SourceError, Step,
+};
 pub use caller::Caller;
 pub use compile::{CompileCx, CompileHost, NestedIn, Place, ServiceId};
 pub use destination::{Destination, DestinationCx, DestinationKind, Outcome};
@@ -41,3 +44,4 @@ pub use slots::{Slot, SlotType, SlotValue, Slots};
 pub use stage::{Hooks, Stage};
 pub use trace::{TraceContext, write_hex};
 pub use variable::{Template, VARIABLES, Variable, VariableDoc, VariableError};
+pub use within::{Reach, SubRequest, SubResponse, join_all};

@@ -263,18 +263,16 @@ impl Way {
         let rewritten = std::mem::take(&mut self.simulation.body);
         let id = match &route.to {
             To::Service(id) => *id,
-            To::Kind(kind) => {
-                match kind.answer(&mut DestinationCx { exchange: &mut self.exchange, random: 0 }) {
-                    Outcome::Forward(id) => id,
-                    Outcome::Answer(reply) => return Turn::Replied(reply),
-                    Outcome::Suspend(waiting) => match once(waiting) {
-                        Poll::Ready(reply) => return Turn::Replied(reply),
-                        Poll::Pending => {
-                            return Turn::Ended(End::Unknown("the destination needs the network".into()));
-                        }
-                    },
-                }
-            }
+            To::Kind(kind) => match kind.answer(&mut DestinationCx::alone(&mut self.exchange, 0)) {
+                Outcome::Forward(id) => id,
+                Outcome::Answer(reply) => return Turn::Replied(reply),
+                Outcome::Suspend(waiting) => match once(waiting) {
+                    Poll::Ready(reply) => return Turn::Replied(reply),
+                    Poll::Pending => {
+                        return Turn::Ended(End::Unknown("the destination needs the network".into()));
+                    }
+                },
+            },
         };
         let service =
             compiled.snapshot.service(id).map_or_else(String::new, |service| service.name.to_string());

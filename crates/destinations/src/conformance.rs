@@ -73,7 +73,7 @@ fn every_example_compiles_and_answers() {
             let compiled = compile_node(*kind, &settings)
                 .unwrap_or_else(|told| panic!("{}: a README example does not compile: {told}", kind.name()));
             let mut exchange = plain_exchange();
-            let mut cx = DestinationCx { exchange: &mut exchange, random: 1 };
+            let mut cx = DestinationCx::alone(&mut exchange, 1);
             let is_answer = matches!(compiled.answer(&mut cx), Outcome::Answer(_) | Outcome::Forward(_));
             assert!(is_answer, "{}: a README example answers without waiting", kind.name());
         }

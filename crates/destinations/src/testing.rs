@@ -99,7 +99,7 @@ pub fn plain_exchange() -> Exchange {
 
 /// The service that the request is handed to.
 pub fn forwarded(destination: &dyn Destination, exchange: &mut Exchange, random: u64) -> ServiceId {
-    match destination.answer(&mut DestinationCx { exchange, random }) {
+    match destination.answer(&mut DestinationCx::alone(exchange, random)) {
         Outcome::Forward(service) => service,
         _ => panic!("answers by itself"),
     }
@@ -107,7 +107,7 @@ pub fn forwarded(destination: &dyn Destination, exchange: &mut Exchange, random:
 
 /// The full answer.
 pub fn answered(destination: &dyn Destination, exchange: &mut Exchange) -> Response {
-    match destination.answer(&mut DestinationCx { exchange, random: 0 }) {
+    match destination.answer(&mut DestinationCx::alone(exchange, 0)) {
         Outcome::Answer(Reply::Response(response)) => *response,
         _ => panic!("gives no full answer"),
     }

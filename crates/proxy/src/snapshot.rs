@@ -104,6 +104,8 @@ pub struct ListenerBounds {
     pub body_bytes: u64,
     /// Bytes of an unread body that are read and dropped to keep the connection.
     pub drain_bytes: u64,
+    /// Exchanges that may begin inside one another.
+    pub dispatch_depth: u8,
 }
 
 impl Default for ListenerBounds {
@@ -122,6 +124,7 @@ impl Default for ListenerBounds {
             requests_per_connection: u64::MAX,
             body_bytes: u64::MAX,
             drain_bytes: 256 * 1024,
+            dispatch_depth: 3,
         }
     }
 }

@@ -117,6 +117,7 @@ fn bounds(listener: &config::Listener) -> ListenerBounds {
         requests_per_connection: u64::from(bounds.requests_per_connection),
         body_bytes: bounds.body_bytes.0,
         drain_bytes: bounds.drain_bytes.0,
+        dispatch_depth: bounds.dispatch_depth,
     }
 }
 
