@@ -18,7 +18,10 @@ use std::time::{Duration, Instant};
 const UNPROVOKED: &[(&str, &str)] = &[
     ("upgrade_refused", "no destination carries an upgrade, and a request for one is answered without it"),
     ("policy_unavailable", "no policy that comes with the gateway reads a feed: see the tests of the seams"),
-    ("dispatch_too_deep", "no destination that comes with the gateway asks another route: see the tests of that"),
+    (
+        "dispatch_too_deep",
+        "no destination that comes with the gateway asks another route: see the tests of that",
+    ),
     ("internal", "a panic is a defect, and no policy or destination panics on demand"),
     ("service_truncated", "the head is out: the answer is cut, see the test of its own"),
     ("client_gone", "nobody is there to read it, see the test of its own"),

@@ -46,7 +46,7 @@ struct TallySettings {
 impl PolicyKind for Tally {
     const NAME: &'static str = "tally";
     const SUMMARY: &'static str = "Counts.";
-    const STAGES: &'static [Stage] = &[Stage::Transform];
+    const STAGES: &'static [Stage] = &[Stage::Transform, Stage::Inspect];
     const REASONS: &'static [Reason] = &[];
     type Config = TallySettings;
     type Runtime = Self;
@@ -360,6 +360,37 @@ fn a_route_is_closed_until_its_data_is_there() {
     assert!(gateway.status().waiting.is_empty());
     numbers.say(Err("gone again"));
     assert_eq!(field(&ask(&gateway, "/one?poke"), "x-number"), 7, "what was known stays");
+}
+
+#[test]
+fn one_that_cannot_judge_leaves_the_others_their_turn() {
+    let numbers = source("absent");
+    let text = config(
+        "either: { any_of: [ needs: { source: absent }, other ] }, other: { tally: { stage: inspect } }",
+        &format!("{}, {}", route("one", "either"), route("two", "{ any_of: [ needs: { source: absent } ] }")),
+    );
+    let gateway = Controlled::start(&text, 1, KINDS, &[]);
+    assert_eq!(field(&ask(&gateway, "/one"), "x-tally"), 1, "the other one lets it pass");
+    let closed = ask(&gateway, "/two");
+    assert_eq!((closed.status, closed.reason().as_str()), (503, "policy_unavailable"));
+    assert!(gateway.status().waiting.iter().all(|one| one.policy == "needs"), "the inner one is named");
+    assert_eq!(gateway.status().waiting.len(), 2);
+    numbers.say(Ok(9));
+    eventually("it opens", PATIENCE, || (ask(&gateway, "/two").status == 200).then_some(()));
+    let answer = ask(&gateway, "/one");
+    assert_eq!((field(&answer, "x-number"), answer.field("x-tally")), (9, None), "the first that can wins");
+    let round = config("a: { any_of: [b] }, b: { all_of: [a] }", &route("one", "a"));
+    let refused = gateway.put(&round).unwrap_err();
+    assert!(refused.contains("nested_too_deep") && refused.contains("names itself"), "{refused}");
+    for (list, code) in [
+        ("[nobody]", "undefined"),
+        ("[tally: { mode: shadow }]", "nested_key"),
+        ("[tally: { unknown: 1 }]", "unknown_key"),
+        ("[tally: {}, needs: { source: absent }]", "mixed_stages"),
+    ] {
+        let refused = gateway.put(&config("", &route("one", &format!("{{ any_of: {list} }}")))).unwrap_err();
+        assert!(refused.contains(code) && refused.contains("narthex.yaml:4:"), "{list}: {refused}");
+    }
 }
 
 #[test]

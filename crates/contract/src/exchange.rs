@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
 
-use narthex_wire::{RequestHead, ResponseHead};
+use narthex_wire::{RequestHead, RequestMark, ResponseHead};
 use smallvec::SmallVec;
 
 use crate::{Caller, Detail, Locals, Reason, Slots, Stage, TraceContext};
@@ -155,6 +155,15 @@ pub struct Exchange {
     pub bytes_out: u64,
 }
 
+/// See [`Exchange::checkpoint`].
+#[derive(Debug, Clone)]
+pub struct Checkpoint {
+    request: RequestMark,
+    caller: Option<Arc<Caller>>,
+    request_id: SmallVec<[u8; 128]>,
+    request_id_is_handled: bool,
+}
+
 impl Exchange {
     /// Ready for the next request; keeps capacities.
     pub fn reset(&mut self) {
@@ -180,6 +189,28 @@ impl Exchange {
         self.operator_detail = None;
         self.bytes_in = 0;
         self.bytes_out = 0;
+    }
+
+    /// Where the exchange stands, to come back to: all that a policy may edit but its own slots. Allocates nothing.
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            request: self.request.mark(),
+            caller: self.caller.clone(),
+            request_id: SmallVec::from_slice(self.request_id.as_bytes()),
+            request_id_is_handled: self.request_id_is_handled,
+        }
+    }
+
+    /// Undoes every edit since the checkpoint.
+    pub fn roll_back(&mut self, checkpoint: Checkpoint) {
+        let Checkpoint { request, caller, request_id, request_id_is_handled } = checkpoint;
+        self.request.rollback(request);
+        self.caller = caller;
+        if self.request_id.as_bytes() != request_id.as_slice() {
+            self.request_id.clear();
+            self.request_id.push_str(std::str::from_utf8(&request_id).expect("it was text"));
+        }
+        self.request_id_is_handled = request_id_is_handled;
     }
 
     /// The reason, where the gateway refused.

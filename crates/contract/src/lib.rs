@@ -30,8 +30,8 @@ pub use caller::Caller;
 pub use compile::{CompileCx, CompileHost, NestedIn, Place, ServiceId};
 pub use destination::{Destination, DestinationCx, DestinationKind, Outcome};
 pub use exchange::{
-    Answered, Captures, Client, EndCx, Exchange, FailureCx, Moment, RequestCx, ResponseCx, RouteLabel,
-    Timings, TrailEntry, Verdicted,
+    Answered, Captures, Checkpoint, Client, EndCx, Exchange, FailureCx, Moment, RequestCx, ResponseCx,
+    RouteLabel, Timings, TrailEntry, Verdicted,
 };
 pub use feed::{AnyFeed, Feed, FeedCore, FeedKey, FeedOutput, FeedTask};
 pub use keep::{Fingerprint, KeepKey};
