@@ -27,10 +27,10 @@ impl SubRequest {
     /// A request without fields and body.
     ///
     /// # Errors
-    /// `target` is no request target.
-    pub fn new(method: Method, target: &str) -> Result<Self, InvalidTarget> {
+    /// `path_and_query` is no path with an optional query.
+    pub fn new(method: Method, path_and_query: &str) -> Result<Self, InvalidTarget> {
         let mut head = RequestHead::new();
-        head.set_target(method, target)?;
+        head.set_target(method, path_and_query)?;
         Ok(Self { head, ..Self::default() })
     }
 }

@@ -204,23 +204,29 @@ fn compile_route(
     let compiled = Arc::new(compiled);
     let over = route.over.iter().map(|name| name.to_string()).collect();
     let spec = RouteSpec { name: name.to_string(), matching: matching?, over };
-    let written = work.written.gateways.get(gateway.as_str());
     // What was complained of is complained of again.
-    let written = written
-        .and_then(|gateway| gateway.routes.get(name.as_str()))
-        .filter(|_| work.problems.len() == problems);
-    let reads = std::mem::take(&mut work.reads);
-    let kept = written.map(|node| {
-        Arc::new(KeptRoute {
-            fingerprint: Fingerprint::of_node(node),
-            reads,
-            policies: Arc::clone(policies),
-            buffered_body: compiled.buffered_body,
-            route: Arc::clone(&compiled),
-            placed: placed.clone(),
-        })
-    });
+    let is_clean = work.problems.len() == problems;
+    let kept = if is_clean { kept(work, (gateway, name), policies, &compiled, &placed) } else { None };
     Some(Made { spec, route: compiled, placed, kept })
+}
+
+/// What to know a route by next time; `None` where its text is not known.
+fn kept(
+    work: &mut Work<'_>,
+    (gateway, name): (&str, &str),
+    policies: &Arc<GatewayPolicies>,
+    route: &Arc<Route>,
+    placed: &[Placed],
+) -> Option<Arc<KeptRoute>> {
+    let written = work.written.gateways.get(gateway)?.routes.get(name)?;
+    Some(Arc::new(KeptRoute {
+        fingerprint: Fingerprint::of_node(written),
+        reads: std::mem::take(&mut work.reads),
+        policies: Arc::clone(policies),
+        buffered_body: route.buffered_body,
+        route: Arc::clone(route),
+        placed: placed.to_vec(),
+    }))
 }
 
 fn service_times(of_route: &config::RouteTimeouts) -> narthex_proxy::TimesOverride {
