@@ -3,16 +3,21 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use narthex_config::{LoadOptions, load_text};
 use narthex_contract::{RegisteredDestination, RegisteredPolicy};
-use narthex_control::{Control, ControlOptions, Kinds, Source, Status};
+use narthex_control::{Control, ControlOptions, Kinds, Source, Status, serve_admin};
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 
 /// It runs until it is dropped.
 pub struct Controlled {
     runtime: Runtime,
-    control: Option<Control>,
+    control: Option<Arc<Control>>,
+    admin: JoinHandle<std::io::Result<()>>,
+    admin_address: SocketAddr,
 }
 
 impl Controlled {
@@ -41,11 +46,20 @@ impl Controlled {
         };
         let started = runtime.block_on(Control::start(loaded, text.into(), Source::Admin, path, options));
         let control = started.unwrap_or_else(|error| panic!("{error}"));
-        Self { runtime, control: Some(control) }
+        let control = Arc::new(control);
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port is free");
+        let admin_address = listener.local_addr().expect("it is bound");
+        let admin = runtime.spawn(serve_admin(listener, Arc::clone(&control), None));
+        Self { runtime, control: Some(control), admin, admin_address }
     }
 
     fn control(&self) -> &Control {
         self.control.as_ref().expect("it is there until the drop")
+    }
+
+    /// Where the admin listener listens.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin_address
     }
 
     /// Where the listener `main` listens.
@@ -87,8 +101,18 @@ impl Controlled {
 
 impl Drop for Controlled {
     fn drop(&mut self) {
-        if let Some(control) = self.control.take() {
-            self.runtime.block_on(control.stop());
-        }
+        let Some(mut control) = self.control.take() else { return };
+        self.admin.abort();
+        self.runtime.block_on(async {
+            // The connections of the admin listener hold it for a moment longer.
+            for _ in 0..1_000 {
+                match Arc::try_unwrap(control) {
+                    Ok(alone) => return alone.stop().await,
+                    Err(shared) => control = shared,
+                }
+                tokio::task::yield_now().await;
+            }
+            control.stop_workers().await;
+        });
     }
 }

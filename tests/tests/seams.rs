@@ -349,6 +349,12 @@ fn a_route_is_closed_until_its_data_is_there() {
     assert_eq!((closed.status, closed.reason().as_str()), (503, "policy_unavailable"));
     assert!(!closed.text().contains("late"), "what it waits for is for the operator: {}", closed.text());
     assert_eq!(ask(&gateway, "/free").status, 200, "the others are open");
+    let ready = || {
+        let request = "GET /readyz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        let answer = RawClient::connect(gateway.admin()).unwrap().exchange(request).unwrap();
+        (answer.status, answer.text())
+    };
+    assert_eq!(ready(), (200, "ready\nwaiting: needs of g/one\n".into()));
     let waiting = &gateway.status().waiting;
     assert_eq!(waiting.len(), 1, "{waiting:?}");
     let one = &waiting[0];
@@ -358,6 +364,7 @@ fn a_route_is_closed_until_its_data_is_there() {
     eventually("the route opens", PATIENCE, || (ask(&gateway, "/one").status == 200).then_some(()));
     assert_eq!(field(&ask(&gateway, "/one"), "x-number"), 7);
     assert!(gateway.status().waiting.is_empty());
+    assert_eq!(ready(), (200, "ready\n".into()));
     numbers.say(Err("gone again"));
     assert_eq!(field(&ask(&gateway, "/one?poke"), "x-number"), 7, "what was known stays");
 }

@@ -63,3 +63,43 @@ impl Nested {
         self.attached.as_ref()?.refusal("the policy", &self.name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Feed, FeedKey, FeedOutput};
+
+    #[test]
+    fn the_operator_reads_who_waits_for_what_and_why() {
+        let feed = Feed::new(FeedKey::new::<u32>("keys of id"), |output: FeedOutput<u32>| async move {
+            output.fail("refused");
+            output.set(1);
+        });
+        let attached = Attached { feeds: vec![feed.erased()], ..Attached::default() };
+        let text = |attached: &Attached| match attached.refusal("the policy", "who") {
+            Some(Reply::Problem { reason, detail }) => {
+                assert!(reason == core::POLICY_UNAVAILABLE && detail.client.is_none());
+                detail.operator.map(|text| text.0.into_owned())
+            }
+            _ => None,
+        };
+        assert_eq!(
+            text(&attached).as_deref(),
+            Some("the policy `who` waits for keys of id: nothing came yet")
+        );
+        let outer = Attached { nested: vec![("who".into(), attached.clone())], ..Attached::default() };
+        assert_eq!(text(&outer), None, "who is inside answers for itself");
+        let mut seen = Vec::new();
+        outer.each_feed(&"outer".into(), &mut |name, feed| {
+            seen.push((name.clone(), feed.core().key().clone()))
+        });
+        assert_eq!(seen, [("who".into(), FeedKey::new::<u32>("keys of id"))]);
+        feed.core().start(|mut task| {
+            let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+            assert!(task.as_mut().poll(&mut cx).is_ready());
+            Box::new(())
+        });
+        assert_eq!(text(&attached), None);
+        assert!(Attached::default().kept().is_none() && outer.kept().is_some());
+    }
+}
