@@ -317,6 +317,8 @@ impl Control {
         self.fleet.adopt(&snapshot).await;
         live.listeners.serve(&self.fleet, bound, &listeners).await;
         let replaced = std::mem::replace(&mut live.snapshot, snapshot);
+        // Each reload looks too: many in a row must not pile up what the regular look would find.
+        live.old.retain_mut(Replaced::stays);
         live.old.push(Replaced { snapshot: replaced, is_alone: false });
         self.metrics.forget_unused();
         live.hash = hash(&text);
