@@ -15,7 +15,14 @@ use tokio::runtime::Runtime;
 
 /// One policy of the hand-made chain.
 pub fn link(name: &str, policy: impl Policy + 'static, shadow: bool) -> Link {
-    Link { name: name.into(), kind: "scripted", stage: Stage::Transform, shadow, policy: Arc::new(policy) }
+    Link {
+        name: name.into(),
+        kind: "scripted",
+        stage: Stage::Transform,
+        shadow,
+        policy: Arc::new(policy),
+        attached: None,
+    }
 }
 
 /// It runs until it is dropped.

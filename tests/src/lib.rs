@@ -1,10 +1,12 @@
 //! What the tests of the whole gateway share: the gateway under test, in this process or in one of its own.
 
+mod controlled;
 mod gateway;
 mod hand_made;
 pub mod http2;
 mod process;
 
+pub use controlled::Controlled;
 pub use gateway::{Gateway, Narthex};
 pub use hand_made::{HandMade, link};
 pub use process::{PATIENCE, Process, WATCH, binary, command, eventually, sibling, signal};

@@ -17,8 +17,11 @@ use std::time::{Duration, Instant};
 /// Nothing answers with these over a socket; each with why.
 const UNPROVOKED: &[(&str, &str)] = &[
     ("upgrade_refused", "no destination carries an upgrade, and a request for one is answered without it"),
-    ("policy_unavailable", "no policy of today depends on what may be absent"),
-    ("draining", "a drain closes connections, it does not answer on them"),
+    ("policy_unavailable", "no policy that comes with the gateway reads a feed: see the tests of the seams"),
+    (
+        "dispatch_too_deep",
+        "no destination that comes with the gateway asks another route: see the tests of that",
+    ),
     ("internal", "a panic is a defect, and no policy or destination panics on demand"),
     ("service_truncated", "the head is out: the answer is cut, see the test of its own"),
     ("client_gone", "nobody is there to read it, see the test of its own"),

@@ -58,6 +58,7 @@ bounds! {
         chunk_extension_bytes: ByteSize = ByteSize::kib(4), " Bytes of all chunk extensions of one body; beyond, 400.";
         body_bytes: ByteSize = ByteSize(i64::MAX as u64), " Bytes of a request's body that is streamed, counted while it passes; beyond, 413. Default: no bound.";
         buffered_body_bytes: ByteSize = ByteSize::mib(1), " Bytes of a body that a policy needs whole; beyond, 413.";
+        dispatch_depth: u8 = 3, " Routes that destinations may ask inside one another; beyond, 508.";
         drain_bytes: ByteSize = ByteSize::kib(256), " Bytes of an unread body that are read and dropped to keep the connection.";
         header_time: Time = Time::from_secs(10), " Time for a whole header block, from its first byte; beyond, 408.";
         idle_time: Time = Time::from_secs(60), " Time that a connection may be idle between two requests.";

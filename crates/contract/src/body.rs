@@ -29,6 +29,51 @@ impl fmt::Debug for Body {
     }
 }
 
+impl Body {
+    /// The next frame; `None` at the end. At most one `Trailers` frame, last.
+    pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, SourceError>>> {
+        match self {
+            Self::Source(source) => source.poll_frame(cx),
+            Self::Empty => Poll::Ready(None),
+            Self::Bytes(_) => match std::mem::take(self) {
+                Self::Bytes(bytes) if !bytes.is_empty() => Poll::Ready(Some(Ok(Frame::Data(bytes)))),
+                _ => Poll::Ready(None),
+            },
+        }
+    }
+
+    /// As [`Body::poll_frame`], waiting.
+    pub async fn frame(&mut self) -> Option<Result<Frame, SourceError>> {
+        std::future::poll_fn(|cx| self.poll_frame(cx)).await
+    }
+
+    /// The whole body, at most `bound` bytes; trailers are dropped.
+    ///
+    /// # Errors
+    /// It is larger, or breaks off.
+    pub async fn whole(mut self, bound: usize) -> Result<Bytes, BodyError> {
+        let mut all: Vec<Bytes> = Vec::new();
+        let mut length = 0;
+        while let Some(frame) = self.frame().await {
+            if let Frame::Data(bytes) = frame.map_err(BodyError::Source)? {
+                length += bytes.len();
+                if length > bound {
+                    return Err(BodyError::TooLarge);
+                }
+                all.push(bytes);
+            }
+        }
+        Ok(if all.len() == 1 { all.swap_remove(0) } else { all.concat().into() })
+    }
+}
+
+/// Why a whole body is not to be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyError {
+    TooLarge,
+    Source(SourceError),
+}
+
 /// One piece of a body.
 #[derive(Debug)]
 pub enum Frame {

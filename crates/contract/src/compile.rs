@@ -1,8 +1,15 @@
 //! What a kind may ask for while it is compiled: diagnostics, variables, slots, services.
 
-use narthex_document::{Diagnostic, Span};
+use std::any::{Any, TypeId};
+use std::future::Future;
+use std::sync::Arc;
 
-use crate::{Slot, SlotType, Template, Variable, VariableError};
+use narthex_document::{Diagnostic, Node, Span};
+
+use crate::{
+    AnyFeed, Attached, Feed, FeedKey, FeedOutput, Fingerprint, KeepKey, Nested, PerCore, Slot, SlotType,
+    Stage, Template, Variable, VariableError,
+};
 
 /// A service of the snapshot that is being compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,10 +31,39 @@ pub enum Place<'a> {
 pub trait CompileHost {
     fn push(&mut self, diagnostic: Diagnostic);
     /// `None`: no such service; `known` is for a suggestion.
-    fn service(&self, name: &str) -> Option<ServiceId>;
+    fn service(&mut self, name: &str) -> Option<ServiceId>;
     fn service_names(&self) -> Vec<String>;
     /// The next free slot of this chain.
     fn next_slot(&mut self) -> u32;
+
+    /// What is kept under `key`, or what `make` makes. Held weakly.
+    fn keep(
+        &mut self,
+        key: KeepKey,
+        make: &mut dyn FnMut() -> Arc<dyn Any + Send + Sync>,
+    ) -> Arc<dyn Any + Send + Sync> {
+        drop(key);
+        make()
+    }
+
+    /// The feed of this key, or what `make` makes. Held weakly; started when the configuration goes live.
+    fn feed(&mut self, key: &FeedKey, make: &mut dyn FnMut() -> Arc<dyn AnyFeed>) -> Arc<dyn AnyFeed> {
+        let _ = key;
+        make()
+    }
+
+    /// Compiles policies inside the policy `of`; pushes every problem. `None` exactly when there was an error.
+    fn nested(&mut self, list: &[Node], of: NestedIn<'_>) -> Option<Vec<Nested>>;
+}
+
+/// The policy that others are compiled inside of.
+#[derive(Debug, Clone, Copy)]
+pub struct NestedIn<'a> {
+    pub place: Place<'a>,
+    pub name: &'a str,
+    /// As [`CompileCx::state_name`] of the outer one.
+    pub state_name: &'a str,
+    pub authenticated: bool,
 }
 
 /// Handed to `compile`.
@@ -39,6 +75,9 @@ pub struct CompileCx<'c> {
     /// The settings as a whole.
     pub span: Span,
     authenticated: bool,
+    state_name: Option<String>,
+    attached: Attached,
+    stage: Option<Stage>,
 }
 
 impl<'c> CompileCx<'c> {
@@ -50,7 +89,129 @@ impl<'c> CompileCx<'c> {
         span: Span,
         authenticated: bool,
     ) -> Self {
-        Self { host, place, name, span, authenticated }
+        Self {
+            host,
+            place,
+            name,
+            span,
+            authenticated,
+            state_name: None,
+            attached: Attached::default(),
+            stage: None,
+        }
+    }
+
+    /// The state of what is compiled goes by this name, not by its place.
+    #[must_use]
+    pub fn with_state_name(mut self, name: impl Into<String>) -> Self {
+        self.state_name = Some(name.into());
+        self
+    }
+
+    /// The name for [`CompileCx::keep`], unique among policies of one kind: that of the entry in `policies`, or
+    /// `gateway/policy`, `gateway/route/policy` for one that is written in place.
+    pub fn state_name(&self) -> String {
+        if let Some(name) = &self.state_name {
+            return name.clone();
+        }
+        match self.place {
+            Place::Gateway(gateway) => format!("{gateway}/{}", self.name),
+            Place::Route { gateway, route, .. } => format!("{gateway}/{route}/{}", self.name),
+        }
+    }
+
+    /// State that outlives reloads, shared by all workers: the same as long as kind, name and fingerprint are, and any
+    /// snapshot holds it. `kind` and `name` are usually the policy's NAME and [`CompileCx::state_name`]; the fingerprint is
+    /// of those settings whose change is to begin anew.
+    pub fn keep<T: Send + Sync + 'static>(
+        &mut self,
+        kind: &str,
+        name: &str,
+        fingerprint: Fingerprint,
+        make: impl FnOnce() -> T,
+    ) -> Arc<T> {
+        let key = KeepKey { kind: kind.into(), name: name.into(), fingerprint, holds: TypeId::of::<T>() };
+        let mut make = Some(make);
+        let kept = self.host.keep(key, &mut || {
+            let make = make.take().expect("the host makes at most one");
+            Arc::new(make())
+        });
+        kept.downcast::<T>().expect("the key holds the type")
+    }
+
+    /// Data that a task of the control runtime renews. Equal keys share one task, whatever `start` says; a check starts
+    /// none. While there is no value, the routes that depend on this answer 503 `policy_unavailable`. The key is what the
+    /// operator reads: `keys of https://id.example/`.
+    pub fn feed<T, F>(
+        &mut self,
+        key: impl Into<Box<str>>,
+        start: impl FnOnce(FeedOutput<T>) -> F + Send + 'static,
+    ) -> Feed<T>
+    where
+        T: Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let key = FeedKey::new::<T>(key);
+        let mut start = Some(start);
+        let erased = self.host.feed(&key, &mut || {
+            let start = start.take().expect("the host makes at most one");
+            Feed::new(key.clone(), start).erased()
+        });
+        self.attached.feeds.push(Arc::clone(&erased));
+        Feed::of(erased).expect("the key holds the type")
+    }
+
+    /// A value that each worker makes for itself when it adopts the snapshot: read with [`PerCore::of`]. It lives as long
+    /// as the policy is compiled anew by no reload.
+    pub fn per_core<T: 'static>(&mut self, make: impl Fn() -> T + Send + Sync + 'static) -> PerCore<T> {
+        let local = PerCore::new(make);
+        self.attached.locals.push(Arc::clone(local.spec()));
+        local
+    }
+
+    /// The policies of a list inside this policy: names of `policies`, or `{ kind: settings }`. They must all be of one
+    /// stage, which becomes this policy's own. `None` exactly when an error was pushed.
+    pub fn nested(&mut self, list: &[Node]) -> Option<Vec<Nested>> {
+        let state_name = self.state_name();
+        let of = NestedIn {
+            place: self.place,
+            name: self.name,
+            state_name: &state_name,
+            authenticated: self.authenticated,
+        };
+        let nested = self.host.nested(list, of)?;
+        let Some(first) = nested.first() else {
+            let help = "list policies: names of `policies`, or `{ kind: settings }`";
+            self.error("empty_list", self.span, "there is no policy in this list", help);
+            return None;
+        };
+        let stage = first.stage;
+        if let Some(other) = nested.iter().find(|other| other.stage != stage) {
+            let message = format!("`{}` runs at {}, `{}` at {stage}", other.name, other.stage, first.name);
+            self.host.push(
+                Diagnostic::error("mixed_stages", other.span, message)
+                    .with_label(first.span, format!("this one decides: {stage}"))
+                    .with_help("give all policies of this list one `stage`, or take this one out"),
+            );
+            return None;
+        }
+        self.stage = Some(stage);
+        for one in &nested {
+            if let Some(attached) = &one.attached {
+                self.attached.nested.push((Arc::clone(&one.name), Attached::clone(attached)));
+            }
+        }
+        Some(nested)
+    }
+
+    /// The stage that was found out while compiling, where the settings decide it.
+    pub fn stage(&self) -> Option<Stage> {
+        self.stage
+    }
+
+    /// What was attached on the way: the compiler keeps it beside the result.
+    pub fn take_attached(&mut self) -> Option<Arc<Attached>> {
+        std::mem::take(&mut self.attached).kept()
     }
 
     pub fn place(&self) -> Place<'c> {

@@ -3,7 +3,10 @@
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use crate::{CompileCx, Exchange, LocalBoxFuture, Reason, Reply, ResponseCx, ServiceId};
+use crate::within::Nowhere;
+use crate::{
+    CompileCx, Exchange, LocalBoxFuture, Reach, Reason, Reply, ResponseCx, ServiceId, SubRequest, SubResponse,
+};
 
 /// What a destination is; called when configuration is compiled.
 pub trait DestinationKind: 'static {
@@ -30,6 +33,31 @@ pub struct DestinationCx<'x> {
     pub exchange: &'x mut Exchange,
     /// Random bits, from the worker's generator.
     pub random: u64,
+    reach: &'x dyn Reach,
+}
+
+impl<'x> DestinationCx<'x> {
+    pub fn new(exchange: &'x mut Exchange, random: u64, reach: &'x dyn Reach) -> Self {
+        Self { exchange, random, reach }
+    }
+
+    /// Without a network: what is asked is never answered. For tests, and for explaining.
+    pub fn alone(exchange: &'x mut Exchange, random: u64) -> Self {
+        Self::new(exchange, random, &Nowhere)
+    }
+
+    /// Asks a service through the ordinary machinery: balancing, connections, time-outs, safe replay, `X-Forwarded-*`,
+    /// `Via`. The route's deadline holds for it too; when the future is dropped, so is the request. Several may wait side
+    /// by side (see [`crate::join_all`]), but only inside this exchange's own task.
+    pub fn call(&self, service: ServiceId, request: SubRequest) -> LocalBoxFuture<'static, SubResponse> {
+        self.reach.call(self.exchange, service, request)
+    }
+
+    /// Asks another route of this listener, with all its policies, as if a client had: the host chooses the gateway, the
+    /// router the route. Credentials are what the request carries. Bounded in depth: beyond, `dispatch_too_deep`.
+    pub fn dispatch(&self, request: SubRequest) -> LocalBoxFuture<'static, SubResponse> {
+        self.reach.dispatch(self.exchange, request)
+    }
 }
 
 /// How a destination answers.

@@ -6,10 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
 
-use narthex_wire::{RequestHead, ResponseHead};
+use narthex_wire::{RequestHead, RequestMark, ResponseHead};
 use smallvec::SmallVec;
 
-use crate::{Caller, Detail, Reason, Slots, Stage, TraceContext};
+use crate::{Caller, Detail, Locals, Reason, Slots, Stage, TraceContext};
 
 /// A point in time on both clocks: `monotonic` for differences, `unix` for people and tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -143,6 +143,8 @@ pub struct Exchange {
     pub captures: Captures,
     pub caller: Option<Arc<Caller>>,
     pub slots: Slots,
+    /// What the worker has for the policies of this snapshot: see [`crate::PerCore`].
+    pub locals: Locals,
     pub trail: SmallVec<[TrailEntry; 16]>,
     pub timings: Timings,
     pub answered: Answered,
@@ -151,6 +153,15 @@ pub struct Exchange {
     /// Bytes of bodies: from the client, and to it.
     pub bytes_in: u64,
     pub bytes_out: u64,
+}
+
+/// See [`Exchange::checkpoint`].
+#[derive(Debug, Clone)]
+pub struct Checkpoint {
+    request: RequestMark,
+    caller: Option<Arc<Caller>>,
+    request_id: SmallVec<[u8; 128]>,
+    request_id_is_handled: bool,
 }
 
 impl Exchange {
@@ -171,12 +182,35 @@ impl Exchange {
         self.captures.clear();
         self.caller = None;
         self.slots.reset(0);
+        self.locals = Locals::default();
         self.trail.clear();
         self.timings = Timings::default();
         self.answered = Answered::Nobody;
         self.operator_detail = None;
         self.bytes_in = 0;
         self.bytes_out = 0;
+    }
+
+    /// Where the exchange stands, to come back to: all that a policy may edit but its own slots. Allocates nothing.
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            request: self.request.mark(),
+            caller: self.caller.clone(),
+            request_id: SmallVec::from_slice(self.request_id.as_bytes()),
+            request_id_is_handled: self.request_id_is_handled,
+        }
+    }
+
+    /// Undoes every edit since the checkpoint.
+    pub fn roll_back(&mut self, checkpoint: Checkpoint) {
+        let Checkpoint { request, caller, request_id, request_id_is_handled } = checkpoint;
+        self.request.rollback(request);
+        self.caller = caller;
+        if self.request_id.as_bytes() != request_id.as_slice() {
+            self.request_id.clear();
+            self.request_id.push_str(std::str::from_utf8(&request_id).expect("it was text"));
+        }
+        self.request_id_is_handled = request_id_is_handled;
     }
 
     /// The reason, where the gateway refused.

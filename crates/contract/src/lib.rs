@@ -3,11 +3,15 @@
 //! Nothing here opens a socket, spawns a task, or knows a policy by name. `proxy` drives these traits,
 //! `policies` and `destinations` implement them, `control` compiles configuration into them.
 
+mod attached;
 mod body;
 mod caller;
 mod compile;
 mod destination;
 mod exchange;
+mod feed;
+mod keep;
+mod local;
 mod policy;
 mod reason;
 mod registry;
@@ -16,15 +20,22 @@ mod slots;
 mod stage;
 mod trace;
 mod variable;
+mod within;
 
-pub use body::{Body, BodyCx, BodySource, BodyStep, Direction, Frame, Input, Output, SourceError, Step};
+pub use attached::{Attached, Nested};
+pub use body::{
+    Body, BodyCx, BodyError, BodySource, BodyStep, Direction, Frame, Input, Output, SourceError, Step,
+};
 pub use caller::Caller;
-pub use compile::{CompileCx, CompileHost, Place, ServiceId};
+pub use compile::{CompileCx, CompileHost, NestedIn, Place, ServiceId};
 pub use destination::{Destination, DestinationCx, DestinationKind, Outcome};
 pub use exchange::{
-    Answered, Captures, Client, EndCx, Exchange, FailureCx, Moment, RequestCx, ResponseCx, RouteLabel,
-    Timings, TrailEntry, Verdicted,
+    Answered, Captures, Checkpoint, Client, EndCx, Exchange, FailureCx, Moment, RequestCx, ResponseCx,
+    RouteLabel, Timings, TrailEntry, Verdicted,
 };
+pub use feed::{AnyFeed, Feed, FeedCore, FeedKey, FeedOutput, FeedTask};
+pub use keep::{Fingerprint, KeepKey};
+pub use local::{LocalSpec, Locals, PerCore};
 pub use policy::{Flow, LocalBoxFuture, Policy, PolicyKind, Verdict};
 pub use reason::{CORE_REASONS, Fault, Reason, ReasonDef, core};
 pub use registry::{DestinationEntry, PolicyEntry, RegisteredDestination, RegisteredPolicy};
@@ -33,3 +44,4 @@ pub use slots::{Slot, SlotType, SlotValue, Slots};
 pub use stage::{Hooks, Stage};
 pub use trace::{TraceContext, write_hex};
 pub use variable::{Template, VARIABLES, Variable, VariableDoc, VariableError};
+pub use within::{Reach, SubRequest, SubResponse, join_all};

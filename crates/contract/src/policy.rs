@@ -69,7 +69,8 @@ pub trait Policy: Send + Sync {
 pub enum Flow<'a> {
     Continue,
     Answer(Reply),
-    /// Needs to wait: the one allocation.
+    /// Needs to wait: the one allocation. Up to here the hook has done nothing but edit the exchange: a combination of
+    /// policies may drop the future unpolled, undo the edits and ask again.
     Suspend(LocalBoxFuture<'a, Verdict>),
 }
 

@@ -187,15 +187,15 @@ pub mod core {
         POLICY_UNAVAILABLE = "policy_unavailable" 503 Gateway "A required check is not available.",
             means "A policy of this route needs something (a key file, a key set, a store) that is not there. Narthex never lets a request pass a policy that it cannot run.",
             do "`narthex status` names the policy and what it waits for.";
-        DRAINING = "draining" 503 Gateway "The gateway is shutting down.",
-            means "The gateway was told to stop and the drain's deadline has passed.",
-            do "Retry: another instance of the gateway will answer.";
         INTERNAL = "internal" 500 Gateway "The gateway failed.",
             means "A defect of the gateway (a panic) ended this request, and this one only.",
             do "Please report it with the log line of this request id.";
         LOOP_DETECTED = "loop_detected" 508 Gateway "The request went in circles.",
             means "The request's Via names this gateway more often than allowed: a service of it is the gateway itself.",
             do "Check the services' addresses.";
+        DISPATCH_TOO_DEEP = "dispatch_too_deep" 508 Gateway "The request went in circles inside the gateway.",
+            means "A destination asked another route of the gateway, that route's destination the next, and so on, deeper than the listener's `dispatch_depth`.",
+            do "Look for routes that ask each other; raise `dispatch_depth` only where so many levels are meant.";
     }
 }
 

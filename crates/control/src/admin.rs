@@ -61,10 +61,16 @@ fn is_equal(a: &[u8], b: &[u8]) -> bool {
 }
 
 async fn ready(State(admin): State<Arc<Admin>>) -> Response {
-    if admin.control.is_ready() {
-        return "ready\n".into_response();
+    if !admin.control.is_ready() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response();
     }
-    (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response()
+    // Ready all the same: what is closed is closed by itself, and everything else answers.
+    let mut text = "ready\n".to_owned();
+    for waiting in admin.control.waiting().await {
+        let crate::feeds::Waiting { gateway, route, policy, .. } = waiting;
+        text.push_str(&format!("waiting: {policy} of {gateway}/{route}\n"));
+    }
+    text.into_response()
 }
 
 async fn status(State(admin): State<Arc<Admin>>) -> Response {

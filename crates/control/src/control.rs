@@ -19,8 +19,8 @@ use serde::Serialize;
 use thiserror::Error;
 use tokio::sync::Mutex;
 
-use crate::compile::{Compiled, Keep};
-use crate::feeds::Feeds;
+use crate::compile::{Compiled, Keep, Kinds};
+use crate::feeds::{Feeds, Waiting, waiting};
 use crate::last_good::LastGood;
 use crate::listeners::Listeners;
 use check::{check, load_with_texts};
@@ -37,6 +37,8 @@ pub struct ControlOptions {
     /// Where the last good configuration is kept.
     pub state: Option<PathBuf>,
     pub overlays: Vec<PathBuf>,
+    /// What a configuration may name; those that come with the gateway, unless somebody builds their own.
+    pub kinds: Kinds,
 }
 
 /// Where a configuration came from.
@@ -88,13 +90,28 @@ struct Live {
     listeners: Listeners,
     feeds: Feeds,
     /// Replaced ones that exchanges still hold: the last reference is dropped here, not on a worker.
-    old: Vec<Arc<Snapshot>>,
+    old: Vec<Replaced>,
     snapshot: Arc<Snapshot>,
     text: String,
     hash: String,
     source: Source,
     applied_unix: u64,
     last_refusal: Option<String>,
+}
+
+/// A snapshot that was live.
+struct Replaced {
+    snapshot: Arc<Snapshot>,
+    is_alone: bool,
+}
+
+impl Replaced {
+    /// Until nobody else has held it for two looks: an exchange lets go of its snapshot a moment before it lets go of the
+    /// parts that it took out, and those too are to be dropped here.
+    fn stays(&mut self) -> bool {
+        let was_alone = std::mem::replace(&mut self.is_alone, Arc::strong_count(&self.snapshot) == 1);
+        !(was_alone && self.is_alone)
+    }
 }
 
 /// A running gateway.
@@ -126,6 +143,7 @@ impl Control {
         let workers = workers.unwrap_or_else(narthex_net::system::default_workers);
         let metrics = Metrics::new(workers);
         let mut keep = Keep::default();
+        keep.kinds = options.kinds.clone();
         let checked = check(&loaded, &mut keep, &metrics).map_err(StartError::Refused)?;
         let listeners = Listeners::default();
         let bound = listeners.bind(&checked.compiled.listeners, workers)?;
@@ -259,12 +277,13 @@ impl Control {
         let Compiled { mut snapshot, listeners, discovered, .. } = compiled;
         snapshot.version = live.snapshot.version + 1;
         let snapshot = Arc::new(snapshot);
-        live.feeds.start(discovered).await;
+        live.feeds.start(&mut live.keep, discovered, &snapshot).await;
         self.fleet.adopt(&snapshot).await;
         live.listeners.serve(&self.fleet, bound, &listeners).await;
         let replaced = std::mem::replace(&mut live.snapshot, snapshot);
-        live.old.push(replaced);
-        live.old.retain(|old| Arc::strong_count(old) > 1);
+        // Each reload looks too: many in a row must not pile up what the regular look would find.
+        live.old.retain_mut(Replaced::stays);
+        live.old.push(Replaced { snapshot: replaced, is_alone: false });
         self.metrics.forget_unused();
         live.hash = hash(&text);
         live.text = text;
@@ -292,7 +311,9 @@ impl Control {
 
     /// Forgets replaced snapshots that nothing holds any more. Called now and then.
     pub async fn tidy(&self) {
-        self.live.lock().await.old.retain(|old| Arc::strong_count(old) > 1);
+        let mut live = self.live.lock().await;
+        live.old.retain_mut(Replaced::stays);
+        live.keep.tidy();
     }
 
     pub async fn address(&self, listener: &str) -> Option<SocketAddr> {
@@ -323,8 +344,20 @@ impl Control {
             workers: self.fleet.workers(),
             connections: self.fleet.connections(),
             listeners: live.listeners.all().map(|(name, at)| (name.to_owned(), at.to_string())).collect(),
-            services: live.snapshot.services.iter().map(|service| ServiceStatus::of(service)).collect(),
+            services: live
+                .snapshot
+                .services
+                .iter()
+                .flatten()
+                .map(|service| ServiceStatus::of(service))
+                .collect(),
+            waiting: waiting(&live.snapshot),
         }
+    }
+
+    /// What is closed for want of data.
+    pub async fn waiting(&self) -> Vec<Waiting> {
+        waiting(&self.live.lock().await.snapshot)
     }
 
     /// The Prometheus page.

@@ -12,8 +12,9 @@ mod simulate;
 mod watch;
 
 pub use admin::serve_admin;
-pub use compile::{Compiled, Keep, RoutePlan, compile, known_destinations};
+pub use compile::{Compiled, Keep, Kinds, RoutePlan, compile, compile_written};
 pub use control::{Applied, Control, ControlOptions, Drain, Refused, Source, StartError, Status};
+pub use feeds::Waiting;
 pub use last_good::LastGood;
 pub use simulate::{Asked, BadRequest, End, Simulation, simulate};
 pub use watch::Watched;

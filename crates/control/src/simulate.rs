@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use narthex_contract::{
-    Body, Caller, DestinationCx, Exchange, Hooks, Moment, Outcome, Reply, TraceContext, Verdicted, core,
+    Body, Caller, DestinationCx, Exchange, Hooks, Locals, Moment, Outcome, Reply, TraceContext, Verdicted,
+    core,
 };
 use narthex_proxy::{Chain, Gateway, PathEdit, Reached, RequestFacts, Route, To, host_without_port};
 use narthex_router::{Explain, Found, normalise};
@@ -85,6 +86,7 @@ pub fn simulate(
     way.exchange.path.clone_from(&normal);
     way.simulation.path = normal;
     way.exchange.slots.reset(gateway.slots);
+    way.exchange.locals = Locals::build(&compiled.snapshot.locals(), &Locals::default());
     if let Some(end) = way.pass(&gateway.before, Which::Before) {
         return Ok(way.finish(gateway, None, end, answer));
     }
@@ -192,13 +194,22 @@ impl Way {
             Which::Route => &mut self.reached,
         };
         let polled = once(chain.on_request(&mut self.exchange, self.has_body, reached));
+        // Nothing is started here: what waits for data would wait for the network.
+        let polled = match polled {
+            Poll::Ready(Some(reply)) if is_unavailable(&reply) => {
+                self.exchange.trail.pop();
+                Poll::Pending
+            }
+            polled => polled,
+        };
         let judged = &self.exchange.trail[noted..];
         let is_over = !matches!(polled, Poll::Ready(None));
         let mut unasked = None;
         for (at, link) in chain.links().enumerate() {
             let number = chain.offset() as usize + at;
             let entry = judged.iter().find(|entry| usize::from(entry.policy) == number);
-            let asks = link.policy.hooks().has(Hooks::REQUEST);
+            let waits = link.attached.as_ref().is_some_and(|attached| !attached.feeds.is_empty());
+            let asks = waits || link.policy.hooks().has(Hooks::REQUEST);
             let does = match entry.map(|entry| entry.verdict) {
                 Some(Verdicted::Continued) => "continues".to_owned(),
                 Some(Verdicted::Answered(reason)) => answers(reason),
@@ -263,18 +274,19 @@ impl Way {
         let rewritten = std::mem::take(&mut self.simulation.body);
         let id = match &route.to {
             To::Service(id) => *id,
-            To::Kind(kind) => {
-                match kind.answer(&mut DestinationCx { exchange: &mut self.exchange, random: 0 }) {
-                    Outcome::Forward(id) => id,
-                    Outcome::Answer(reply) => return Turn::Replied(reply),
-                    Outcome::Suspend(waiting) => match once(waiting) {
-                        Poll::Ready(reply) => return Turn::Replied(reply),
-                        Poll::Pending => {
-                            return Turn::Ended(End::Unknown("the destination needs the network".into()));
-                        }
-                    },
-                }
+            To::Kind(_) if route.refusal().is_some() => {
+                return Turn::Ended(End::Unknown("the destination needs the network".into()));
             }
+            To::Kind(kind) => match kind.answer(&mut DestinationCx::alone(&mut self.exchange, 0)) {
+                Outcome::Forward(id) => id,
+                Outcome::Answer(reply) => return Turn::Replied(reply),
+                Outcome::Suspend(waiting) => match once(waiting) {
+                    Poll::Ready(reply) => return Turn::Replied(reply),
+                    Poll::Pending => {
+                        return Turn::Ended(End::Unknown("the destination needs the network".into()));
+                    }
+                },
+            },
         };
         let service =
             compiled.snapshot.service(id).map_or_else(String::new, |service| service.name.to_string());
@@ -328,6 +340,10 @@ impl Way {
     }
 }
 
+fn is_unavailable(reply: &Reply) -> bool {
+    matches!(reply, Reply::Problem { reason, .. } if *reason == core::POLICY_UNAVAILABLE)
+}
+
 fn answers(reason: Option<narthex_contract::Reason>) -> String {
     match reason {
         Some(reason) => format!("answers {} ({})", reason.status(), reason.code()),
@@ -365,4 +381,80 @@ fn head_of(reply: Reply) -> (ResponseHead, Vec<u8>) {
 /// Polls once: who needs to wait needs the network.
 fn once<T>(future: impl Future<Output = T>) -> Poll<T> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::path::Path;
+
+    use narthex_config::{LoadOptions, load_text};
+    use narthex_contract::{
+        CompileCx, Feed, FeedOutput, Flow, PerCore, Policy, PolicyEntry, PolicyKind, Reason, RequestCx, Stage,
+    };
+
+    use super::*;
+    use crate::{Keep, compile};
+
+    /// Counts per worker; waits for data where its settings say so.
+    struct Probe(PerCore<Cell<u32>>, Option<Feed<u32>>);
+
+    impl PolicyKind for Probe {
+        const NAME: &'static str = "probe";
+        const SUMMARY: &'static str = "Probes.";
+        const STAGES: &'static [Stage] = &[Stage::Inspect];
+        const REASONS: &'static [Reason] = &[];
+        type Config = bool;
+        type Runtime = Self;
+
+        fn compile(waits: bool, cx: &mut CompileCx<'_>) -> Option<Self> {
+            let feed =
+                waits.then(|| cx.feed("numbers", |output: FeedOutput<u32>| async move { output.set(1) }));
+            Some(Self(cx.per_core(|| Cell::new(0)), feed))
+        }
+    }
+
+    impl Policy for Probe {
+        fn hooks(&self) -> Hooks {
+            Hooks::REQUEST
+        }
+
+        fn on_request<'a>(&'a self, cx: &'a mut RequestCx<'_>) -> Flow<'a> {
+            assert!(self.1.is_none(), "without its data it is not asked");
+            let count = self.0.of(cx.exchange);
+            count.set(count.get() + 1);
+            Flow::Continue
+        }
+    }
+
+    fn simulated(policies: &str) -> Simulation {
+        let text = format!(
+            "narthex: 1\nlisteners: {{ main: {{ address: \"127.0.0.1:0\" }} }}\n\
+             gateways: {{ g: {{ listeners: [main], routes: {{ r: {{ match: /a, public: true, \
+             policies: [{policies}], to: {{ reply: {{ status: 204 }} }} }} }} }} }}\n"
+        );
+        let loaded = load_text(&LoadOptions::from_system(Path::new("narthex.yaml"), &[]), &text);
+        let mut keep = Keep::default();
+        keep.kinds.policies.push(&PolicyEntry::<Probe>::NEW);
+        let mut problems = Vec::new();
+        let metrics = narthex_telemetry::Metrics::new(1);
+        let compiled = compile(loaded.file.as_ref().unwrap(), &mut keep, &metrics, &mut problems);
+        let asked = Asked { method: "GET".into(), url: "/a".into(), ..Asked::default() };
+        let answer = |_: &str| (ResponseHead::new(200), Vec::new());
+        simulate(&compiled.unwrap_or_else(|| panic!("{problems:?}")), &asked, &answer).unwrap()
+    }
+
+    #[test]
+    fn values_of_a_worker_are_there_and_data_of_the_network_is_not() {
+        let simulation = simulated("probe: false");
+        assert_eq!(simulation.end, End::Answered(204));
+        assert_eq!(simulation.steps, [("probe".into(), "inspect", "continues".into())]);
+        for policies in ["probe: true", "any_of: [probe: true]"] {
+            let simulation = simulated(policies);
+            assert!(
+                matches!(&simulation.end, End::Unknown(why) if why.contains("needs the network")),
+                "{policies}: {simulation:?}"
+            );
+        }
+    }
 }

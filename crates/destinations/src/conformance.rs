@@ -61,7 +61,7 @@ fn every_example_answers() {
         for settings in &kind.examples {
             let compiled = compile_node(destination(kind.name).unwrap(), settings).unwrap();
             let mut exchange = plain_exchange();
-            let mut cx = DestinationCx { exchange: &mut exchange, random: 1 };
+            let mut cx = DestinationCx::alone(&mut exchange, 1);
             let is_answer = matches!(compiled.answer(&mut cx), Outcome::Answer(_) | Outcome::Forward(_));
             assert!(is_answer, "{}: a README example answers without waiting", kind.name);
         }

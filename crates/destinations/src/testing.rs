@@ -10,7 +10,7 @@ pub use narthex_testkit::compiling::{service_id as id_of, yaml};
 
 /// Runs `work` with a compile context; the error holds `code: message (help)` lines.
 pub fn with_cx<T>(work: impl FnOnce(&mut CompileCx<'_>) -> Option<T>) -> Result<T, String> {
-    compiled("to", &Node::default(), work).map(|(made, _)| made)
+    compiled("to", &Node::default(), |_| None, work).map(|(made, _)| made)
 }
 
 pub fn compile_node(
@@ -43,7 +43,7 @@ pub fn plain_exchange() -> Exchange {
 
 /// The service that the request is handed to.
 pub fn forwarded(destination: &dyn Destination, exchange: &mut Exchange, random: u64) -> ServiceId {
-    match destination.answer(&mut DestinationCx { exchange, random }) {
+    match destination.answer(&mut DestinationCx::alone(exchange, random)) {
         Outcome::Forward(service) => service,
         _ => panic!("answers by itself"),
     }
@@ -51,7 +51,7 @@ pub fn forwarded(destination: &dyn Destination, exchange: &mut Exchange, random:
 
 /// The full answer.
 pub fn answered(destination: &dyn Destination, exchange: &mut Exchange) -> Response {
-    match destination.answer(&mut DestinationCx { exchange, random: 0 }) {
+    match destination.answer(&mut DestinationCx::alone(exchange, 0)) {
         Outcome::Answer(Reply::Response(response)) => *response,
         _ => panic!("gives no full answer"),
     }

@@ -170,6 +170,7 @@ async fn start(options: &StartOptions) -> Result<(Arc<Control>, Option<SocketAdd
         },
         state: options.state.clone(),
         overlays: options.overlays.clone(),
+        ..ControlOptions::default()
     };
     let control =
         Control::start(first.loaded, first.text, first.source, &first.main, control_options).await?;

@@ -4,19 +4,22 @@ use std::task::{Context, Poll};
 
 use narthex_wire::{Head, RequestHead, ResponseHead};
 
-use crate::{BodyBuffer, Fault, Fill, H1Server, H2ServerStream};
+use crate::{BodyBuffer, Fault, Fill, H1Server, H2ServerStream, InnerServer};
 
 /// Where a request came from and its response goes to.
 pub enum Inbound {
     H1(H1Server),
     H2(H2ServerStream),
+    /// An exchange inside another one.
+    Inner(InnerServer),
 }
 
-macro_rules! both {
-    ($self:expr, $inner:ident => $call:expr) => {
+macro_rules! all {
+    ($self:expr, $inner:ident => $call:expr, $within:ident => $inside:expr) => {
         match $self {
             Inbound::H1($inner) => $call,
             Inbound::H2($inner) => $call,
+            Inbound::Inner($within) => $inside,
         }
     };
 }
@@ -24,21 +27,22 @@ macro_rules! both {
 impl Inbound {
     /// Ready when the client went away.
     pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        both!(self, inner => inner.poll_gone(cx))
+        // Whoever began an inner exchange drops it.
+        all!(self, inner => inner.poll_gone(cx), _within => Poll::Pending)
     }
 
     /// Whether the request's body was read to its end.
     pub fn body_is_done(&self) -> bool {
-        both!(self, inner => inner.body_is_done())
+        all!(self, inner => inner.body_is_done(), within => within.body_is_done())
     }
 
     /// Fills the empty `buffer` with the next bytes of the request's body.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer) -> Poll<Result<Fill, Fault>> {
-        both!(self, inner => inner.poll_fill(cx, buffer))
+        all!(self, inner => inner.poll_fill(cx, buffer), within => within.poll_fill(buffer))
     }
 
     pub fn take_trailers(&mut self) -> Option<Head> {
-        both!(self, inner => inner.take_trailers())
+        all!(self, inner => inner.take_trailers(), _within => None)
     }
 
     /// An interim (1xx) response.
@@ -46,6 +50,8 @@ impl Inbound {
         match self {
             Self::H1(inner) => inner.interim(head, request.version),
             Self::H2(inner) => inner.interim(head),
+            // Nobody waits for it.
+            Self::Inner(_) => {}
         }
     }
 
@@ -54,6 +60,7 @@ impl Inbound {
         match self {
             Self::H1(inner) => inner.start(head, request, close),
             Self::H2(inner) => inner.start(head, request),
+            Self::Inner(within) => within.start(head, request),
         }
     }
 
@@ -64,12 +71,12 @@ impl Inbound {
         buffer: &mut BodyBuffer,
         last: bool,
     ) -> Poll<Result<(), Fault>> {
-        both!(self, inner => inner.poll_send(cx, buffer, last))
+        all!(self, inner => inner.poll_send(cx, buffer, last), within => within.poll_send(buffer, last))
     }
 
     /// Ends a body that was not sent with `last`; `poll_send` writes it.
     pub fn end(&mut self, trailers: Option<&Head>) {
-        both!(self, inner => inner.end(trailers));
+        all!(self, inner => inner.end(trailers), within => within.end(trailers));
     }
 
     /// Takes a head back that `start` made and of which no byte was written. `false`: it is too late.
@@ -77,11 +84,12 @@ impl Inbound {
         match self {
             Self::H1(inner) => inner.take_back(),
             Self::H2(_) => false,
+            Self::Inner(within) => within.take_back(),
         }
     }
 
     /// The response broke off: the client must see a cut, not an end.
     pub fn cut(&mut self) {
-        both!(self, inner => inner.cut());
+        all!(self, inner => inner.cut(), within => within.cut());
     }
 }

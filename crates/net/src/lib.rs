@@ -8,6 +8,7 @@ pub mod deadline;
 mod h1;
 mod h2c;
 mod inbound;
+mod inner;
 mod lazy;
 mod listen;
 mod outbound;
@@ -23,6 +24,7 @@ pub use h2c::{
     Accepted, H2Client, H2Limits, H2Server, H2ServerStream, accept_h2, connect_h2, is_unprocessed,
 };
 pub use inbound::Inbound;
+pub use inner::{Inner, InnerClient, InnerServer, inner};
 pub use listen::{ListenError, Listener};
 pub use outbound::Outbound;
 pub use stream::Stream;

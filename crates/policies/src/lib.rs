@@ -2,6 +2,8 @@
 //!
 //! A policy never imports a sibling; what several need is in `shared`. Nothing here opens a socket or spawns a task.
 
+pub mod all_of;
+pub mod any_of;
 pub mod body_limit;
 pub mod compress;
 pub mod cors;
@@ -17,6 +19,8 @@ use narthex_contract::{PolicyEntry, RegisteredPolicy};
 
 /// The registry, in alphabetical order.
 pub static POLICIES: &[&dyn RegisteredPolicy] = &[
+    &PolicyEntry::<all_of::AllOf>::NEW,
+    &PolicyEntry::<any_of::AnyOf>::NEW,
     &PolicyEntry::<body_limit::BodyLimit>::NEW,
     &PolicyEntry::<compress::Compress>::NEW,
     &PolicyEntry::<cors::Cors>::NEW,

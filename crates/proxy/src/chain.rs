@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use narthex_contract::{
-    Body, BodyCx, BodyStep, Detail, Direction, EndCx, Exchange, FailureCx, Flow, Hooks, Policy, Reason,
-    Reply, RequestCx, ResponseCx, Stage, TrailEntry, Verdict, Verdicted,
+    Attached, Body, BodyCx, BodyStep, Detail, Direction, EndCx, Exchange, FailureCx, Flow, Hooks, Policy,
+    Reason, Reply, RequestCx, ResponseCx, Stage, TrailEntry, Verdict, Verdicted,
 };
 use narthex_wire::ResponseHead;
 use smallvec::SmallVec;
@@ -21,6 +21,20 @@ pub struct Link {
     /// Judges, but has no effect.
     pub shadow: bool,
     pub policy: Arc<dyn Policy>,
+    /// What it depends on beside its settings; `None`: nothing.
+    pub attached: Option<Arc<Attached>>,
+}
+
+impl Link {
+    /// The refusal where what the policy depends on is not there: it is not run, and nothing passes it.
+    fn refusal(&self) -> Option<Reply> {
+        self.attached.as_ref()?.refusal("the policy", &self.name)
+    }
+
+    fn hooks(&self) -> Hooks {
+        let waits = self.attached.as_ref().is_some_and(|attached| !attached.feeds.is_empty());
+        self.policy.hooks().and(if waits { Hooks::REQUEST } else { Hooks::NONE })
+    }
 }
 
 /// The policies of a gateway or of a route, in the order of the request side.
@@ -38,7 +52,7 @@ pub struct Reached(usize);
 
 impl Chain {
     pub fn new(links: Vec<Link>, offset: usize) -> Self {
-        let links: Vec<_> = links.into_iter().map(|link| (link.policy.hooks(), link)).collect();
+        let links: Vec<_> = links.into_iter().map(|link| (link.hooks(), link)).collect();
         let hooks = links.iter().fold(Hooks::NONE, |all, (hooks, _)| all.and(*hooks));
         Self { links, hooks, offset: offset as u16 }
     }
@@ -75,9 +89,12 @@ impl Chain {
                 continue;
             }
             let before = link.shadow.then(|| Before::of(exchange));
-            let verdict = {
-                let mut cx = RequestCx { exchange, has_body };
-                settle(link.policy.on_request(&mut cx)).await
+            let verdict = match link.refusal() {
+                Some(unavailable) => Some(unavailable),
+                None => {
+                    let mut cx = RequestCx { exchange, has_body };
+                    settle(link.policy.on_request(&mut cx)).await
+                }
             };
             if let Some(reply) = self.judge(at, link, verdict, before, exchange) {
                 return Some(reply);
@@ -371,6 +388,7 @@ mod tests {
             stage: Stage::Transform,
             shadow: false,
             policy: Arc::new(Other(refuses)),
+            attached: None,
         };
         let chain = Chain::new(vec![link(false), link(true), link(false)], 0);
         let (mut exchange, mut response) = (Exchange::default(), ResponseHead::new(200));

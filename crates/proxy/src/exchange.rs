@@ -39,6 +39,8 @@ pub struct Run {
     pub(crate) is_prepared: bool,
     /// The answer broke off after its head.
     pub(crate) is_cut: bool,
+    /// How many exchanges this one is inside of.
+    pub(crate) depth: u8,
     /// What the client speaks.
     pub(crate) protocol: narthex_wire::Version,
 }
@@ -59,6 +61,7 @@ impl Run {
         self.is_started = false;
         self.is_prepared = false;
         self.is_cut = false;
+        self.depth = 0;
         self.protocol = narthex_wire::Version::Http11;
     }
 }

@@ -16,6 +16,8 @@ use crate::worker::{BEAT, Command, Load, Phase, Seed, Worker};
 
 /// Commands that may wait for a worker.
 const COMMANDS: usize = 1_024;
+/// How long a reload waits for a worker that does not answer; it is told all the same, and does when it comes back.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// A worker that has not come back for this long is reported.
 const STALL: Duration = Duration::from_millis(100);
 
@@ -41,6 +43,8 @@ impl Fleet {
     pub fn start(options: FleetOptions) -> std::io::Result<Self> {
         let count = options.workers.max(1);
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(COMMANDS)).unzip();
+        // Connections have a queue of their own: however many they are, commands find room.
+        let (others, handed): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(COMMANDS)).unzip();
         let load = Load::new(count);
         let beats: Arc<[AtomicU64]> = (0..count).map(|_| AtomicU64::new(options.clock.monotonic())).collect();
         let (writer, logs) = match options.access {
@@ -49,20 +53,20 @@ impl Fleet {
         };
         let mut logs = logs.into_iter();
         let mut threads = Vec::new();
-        for (index, commands) in receivers.into_iter().enumerate() {
+        for (index, queues) in receivers.into_iter().zip(handed).enumerate() {
             let seed = Seed {
                 index,
                 clock: options.clock.clone(),
                 metrics: Arc::clone(&options.metrics),
                 access: writer.clone().and_then(|writer| Some((logs.next()?, writer))),
                 load: Arc::clone(&load),
-                others: senders.clone(),
+                others: others.clone(),
                 first: Arc::clone(&options.first),
             };
             let name = format!("worker-{index}");
             let beats = Arc::clone(&beats);
             let outside = Handle::try_current().ok();
-            let begin = move || run(seed, commands, beats, outside);
+            let begin = move || run(seed, queues, beats, outside);
             threads.push(std::thread::Builder::new().name(name).spawn(begin)?);
         }
         let watchdog = Watchdog::start(options.clock, beats, options.metrics)?;
@@ -81,9 +85,15 @@ impl Fleet {
         self.load.all()
     }
 
-    /// All workers answer by `snapshot` when this returns.
+    /// All workers answer by `snapshot` when this returns. In two steps: all get ready, then all switch, so that for no
+    /// longer than the switch two of them answer differently. A worker that is blocked answers nobody; it is waited for
+    /// a bounded time, and switches before it takes another command. The names of the workers that are late are logged.
     pub async fn adopt(&self, snapshot: &Arc<Snapshot>) {
-        self.all(|done| Command::Adopt(Arc::clone(snapshot), done)).await;
+        self.all_in_time("get ready for a configuration", |ready| {
+            Command::Prepare(Arc::clone(snapshot), ready)
+        })
+        .await;
+        self.all_in_time("switch to a configuration", Command::Switch).await;
     }
 
     /// Gives each worker its socket.
@@ -96,7 +106,7 @@ impl Fleet {
 
     /// Accepts what is queued, then closes the listener. Returns when all workers have.
     pub async fn unlisten(&self, index: usize) {
-        self.all(|done| Command::Unlisten { listener: index, done }).await;
+        self.all_in_time("close a listener", |done| Command::Unlisten { listener: index, done }).await;
     }
 
     pub async fn enter(&self, phase: Phase) {
@@ -124,6 +134,35 @@ impl Fleet {
         }
     }
 
+    /// Tells all workers, and waits for each, but not for ever.
+    async fn all_in_time(&self, what: &str, make: impl Fn(oneshot::Sender<()>) -> Command) {
+        let mut waits = Vec::new();
+        for (worker, sender) in self.senders.iter().enumerate() {
+            let (done, wait) = oneshot::channel();
+            match sender.try_send(make(done)) {
+                Ok(()) => waits.push((worker, wait)),
+                // It was blocked through hundreds of reloads: it has enough to do when it comes back.
+                Err(mpsc::error::TrySendError::Full(_)) => {
+                    tracing::error!(worker, "a worker takes no commands any more: it was not told to {what}");
+                }
+                // A worker that ended has nothing more to do.
+                Err(mpsc::error::TrySendError::Closed(_)) => {}
+            }
+        }
+        let due = tokio::time::sleep(PATIENCE);
+        tokio::pin!(due);
+        for (worker, wait) in waits {
+            tokio::select! {
+                // Before the time: who has answered is not late.
+                biased;
+                _ = wait => {}
+                () = &mut due => {
+                    tracing::warn!(worker, "a worker does not answer: it will {what} when it comes back");
+                }
+            }
+        }
+    }
+
     /// Tells the workers to end.
     pub async fn halt(&self) {
         for sender in &self.senders {
@@ -140,11 +179,13 @@ impl Fleet {
     }
 }
 
+type Queue = mpsc::Receiver<Command>;
+
 /// A worker's thread, to its end. What a policy brings along of tokio (timers, sockets) runs on `outside`.
-fn run(seed: Seed, commands: mpsc::Receiver<Command>, beats: Arc<[AtomicU64]>, outside: Option<Handle>) {
+fn run(seed: Seed, (commands, handed): (Queue, Queue), beats: Arc<[AtomicU64]>, outside: Option<Handle>) {
     let _entered = outside.as_ref().map(Handle::enter);
     let (index, worker) = (seed.index, Rc::new(Worker::new(seed)));
-    if let Err(error) = narthex_net::runtime::run(worker.obey(commands, beats)) {
+    if let Err(error) = narthex_net::runtime::run(worker.obey(commands, handed, beats)) {
         tracing::error!(worker = index, %error, "a worker has ended");
     }
 }

@@ -20,6 +20,7 @@ mod routing;
 mod service;
 mod snapshot;
 mod stream;
+mod within;
 mod worker;
 
 pub use chain::{Chain, Link, Reached};

@@ -12,6 +12,7 @@ use crate::pump::OwnBody;
 use crate::routing::{identify, route, stamp};
 use crate::snapshot::{FallbackStep, To};
 use crate::stream::{Streamed, read_whole, stream};
+use crate::within::Ways;
 
 /// Answers one request whose head was read into `run`.
 pub async fn handle(run: &mut Run, line: &mut Line<'_>) -> Result<(), Interrupt> {
@@ -48,7 +49,7 @@ pub async fn handle(run: &mut Run, line: &mut Line<'_>) -> Result<(), Interrupt>
 }
 
 /// Step 3. `Some`: a policy answered.
-async fn pass_chain(run: &mut Run, line: &mut Line<'_>) -> Result<Option<Reply>, Interrupt> {
+pub(crate) async fn pass_chain(run: &mut Run, line: &mut Line<'_>) -> Result<Option<Reply>, Interrupt> {
     let Some(route) = run.route.clone() else { return Ok(Some(core::INTERNAL.into())) };
     let has_body = run.exchange.request.framing != Framing::None;
     let due = line.due(route.times.deadline);
@@ -88,18 +89,22 @@ async fn pass_chain(run: &mut Run, line: &mut Line<'_>) -> Result<Option<Reply>,
 }
 
 /// Step 4.
-async fn ask_destination(run: &mut Run, line: &mut Line<'_>) -> Result<Answer, Interrupt> {
+pub(crate) async fn ask_destination(run: &mut Run, line: &mut Line<'_>) -> Result<Answer, Interrupt> {
     let Some(route) = run.route.clone() else { return Ok(refusal(run, core::INTERNAL, Detail::default())) };
     let service = match &route.to {
         To::Service(service) => Ok(*service),
+        To::Kind(_) if let Some(unavailable) = route.refusal() => Err(unavailable),
         To::Kind(destination) => {
             let due = line.due(route.times.deadline);
-            let mut cx = DestinationCx { exchange: &mut run.exchange, random: line.worker.random() };
-            match destination.answer(&mut cx) {
+            let ways = Ways::of(run, line, &route, due);
+            let mut cx = DestinationCx::new(&mut run.exchange, line.worker.random(), &ways);
+            let outcome = match destination.answer(&mut cx) {
                 Outcome::Forward(service) => Ok(service),
                 Outcome::Answer(reply) => Err(reply),
                 Outcome::Suspend(waiting) => Err(line.wait_for(due, waiting).await?),
-            }
+            };
+            ways.note(&mut run.exchange);
+            outcome
         }
     };
     let failure = match service {

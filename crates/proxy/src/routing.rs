@@ -46,6 +46,7 @@ impl Facts for RequestFacts<'_> {
 pub fn identify(run: &mut Run, line: &Line<'_>) {
     let exchange = &mut run.exchange;
     let worker = line.worker;
+    exchange.locals.clone_from(line.snapshot.locals());
     exchange.client.peer = line.peer.address;
     exchange.client.ip =
         forwarded::client_ip(line.plan.forwarded, &exchange.request.head, line.peer.address.ip());

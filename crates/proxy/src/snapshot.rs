@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use narthex_contract::{Destination, Response, RouteLabel, ServiceId};
+use narthex_contract::{AnyFeed, Attached, Destination, LocalSpec, Reply, Response, RouteLabel, ServiceId};
 use narthex_net::H2Limits;
 use narthex_router::{HostTable, PathRules, Rewrite, Router};
 use narthex_telemetry::RouteSeries;
@@ -17,12 +17,54 @@ pub struct Snapshot {
     pub version: u64,
     /// By the listener's index, which is stable over reloads.
     pub listeners: Vec<Option<Arc<ListenerPlan>>>,
-    pub services: Vec<Arc<Service>>,
+    /// By the service's index, which is stable over reloads.
+    pub services: Vec<Option<Arc<Service>>>,
 }
 
 impl Snapshot {
     pub fn service(&self, id: ServiceId) -> Option<&Arc<Service>> {
-        self.services.get(id.0 as usize)
+        self.services.get(id.0 as usize)?.as_ref()
+    }
+
+    /// Every gateway, once for each listener that it answers on.
+    pub fn gateways(&self) -> impl Iterator<Item = &Arc<Gateway>> {
+        self.listeners.iter().flatten().flat_map(|plan| &plan.gateways)
+    }
+
+    /// Calls `see` with everything that something here depends on, and with who does: gateway, route, policy or kind of
+    /// destination.
+    fn each_attached<'s>(&'s self, see: &mut dyn FnMut(&'s RouteLabel, &'s Arc<str>, &'s Arc<Attached>)) {
+        for gateway in self.gateways() {
+            let links = gateway.before.links().map(|link| (&gateway.label, link));
+            let of_routes = gateway.routes.iter();
+            let of_routes = of_routes.flat_map(|route| route.chain.links().map(|link| (&route.label, link)));
+            for (label, link) in links.chain(of_routes) {
+                if let Some(attached) = &link.attached {
+                    see(label, &link.name, attached);
+                }
+            }
+            for route in &gateway.routes {
+                if let Some((name, attached)) = &route.attached {
+                    see(&route.label, name, attached);
+                }
+            }
+        }
+    }
+
+    /// What each worker makes for itself.
+    pub fn locals(&self) -> Vec<Arc<LocalSpec>> {
+        let mut locals = Vec::new();
+        self.each_attached(&mut |_, _, attached| {
+            attached.each_local(&mut |spec| locals.push(Arc::clone(spec)))
+        });
+        locals
+    }
+
+    /// Calls `see` with each use of background data: route, policy or kind of destination, feed.
+    pub fn each_feed(&self, see: &mut dyn FnMut(&RouteLabel, &Arc<str>, &Arc<dyn AnyFeed>)) {
+        self.each_attached(&mut |label, name, attached| {
+            attached.each_feed(name, &mut |name, feed| see(label, name, feed));
+        });
     }
 
     pub fn listener(&self, index: usize) -> Option<&Arc<ListenerPlan>> {
@@ -62,6 +104,8 @@ pub struct ListenerBounds {
     pub body_bytes: u64,
     /// Bytes of an unread body that are read and dropped to keep the connection.
     pub drain_bytes: u64,
+    /// Exchanges that may begin inside one another.
+    pub dispatch_depth: u8,
 }
 
 impl Default for ListenerBounds {
@@ -80,6 +124,7 @@ impl Default for ListenerBounds {
             requests_per_connection: u64::MAX,
             body_bytes: u64::MAX,
             drain_bytes: 256 * 1024,
+            dispatch_depth: 3,
         }
     }
 }
@@ -116,6 +161,16 @@ pub struct Route {
     /// Bytes of a body that a policy must see whole.
     pub buffered_body: usize,
     pub series: Arc<RouteSeries>,
+    /// What the destination depends on, under its kind's name.
+    pub attached: Option<(Arc<str>, Arc<Attached>)>,
+}
+
+impl Route {
+    /// The refusal where what the destination depends on is not there.
+    pub fn refusal(&self) -> Option<Reply> {
+        let (name, attached) = self.attached.as_ref()?;
+        attached.refusal("the destination", name)
+    }
 }
 
 /// What answers a route.

@@ -2,6 +2,7 @@
 //! Never leaves its thread.
 
 use std::cell::{Cell, RefCell, RefMut};
+use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
-use narthex_contract::Moment;
+use narthex_contract::{Locals, Moment};
 use narthex_net::runtime::{Accepting, sleep, spawn};
 use narthex_net::{Clock, Deadline};
 use narthex_telemetry::{AccessLog, AccessRecord, AccessWriter, DateCache, Metrics, WorkerMetrics};
@@ -32,8 +33,10 @@ pub const BEAT: Duration = Duration::from_millis(50);
 
 /// What a worker may be told.
 pub enum Command {
-    /// Answer by this configuration from now on.
-    Adopt(Arc<Snapshot>, oneshot::Sender<()>),
+    /// Make what is needed to answer by this configuration, and go on answering by the present one.
+    Prepare(Arc<Snapshot>, oneshot::Sender<()>),
+    /// Answer by the configuration that was prepared from now on.
+    Switch(oneshot::Sender<()>),
     Listen {
         listener: usize,
         socket: std::net::TcpListener,
@@ -100,13 +103,29 @@ struct Acceptor {
 }
 
 /// A worker's hold on a snapshot: exchanges share it without touching a counter that other cores share.
-pub struct Pinned(Arc<Snapshot>);
+pub struct Pinned {
+    snapshot: Arc<Snapshot>,
+    locals: Locals,
+}
+
+impl Pinned {
+    /// Takes over what `before` has and this snapshot still names.
+    fn new(snapshot: Arc<Snapshot>, before: &Locals) -> Rc<Self> {
+        let locals = Locals::build(&snapshot.locals(), before);
+        Rc::new(Self { snapshot, locals })
+    }
+
+    /// What this worker has for the snapshot's policies.
+    pub fn locals(&self) -> &Locals {
+        &self.locals
+    }
+}
 
 impl std::ops::Deref for Pinned {
     type Target = Snapshot;
 
     fn deref(&self) -> &Snapshot {
-        &self.0
+        &self.snapshot
     }
 }
 
@@ -115,6 +134,8 @@ pub struct Worker {
     index: usize,
     clock: Clock,
     snapshot: RefCell<Rc<Pinned>>,
+    /// The next one, until it is switched to.
+    prepared: RefCell<Option<Rc<Pinned>>>,
     pools: RefCell<Pools>,
     #[expect(clippy::vec_box, reason = "a run is large: its box moves between the pool and an exchange")]
     runs: RefCell<Vec<Box<Run>>>,
@@ -140,7 +161,8 @@ impl Worker {
         Self {
             index: seed.index,
             clock: seed.clock,
-            snapshot: RefCell::new(Rc::new(Pinned(seed.first))),
+            snapshot: RefCell::new(Pinned::new(seed.first, &Locals::default())),
+            prepared: RefCell::default(),
             pools: RefCell::default(),
             runs: RefCell::default(),
             deadlines: RefCell::default(),
@@ -160,8 +182,13 @@ impl Worker {
         }
     }
 
-    /// Does as it is told, until it is told to stop.
-    pub async fn obey(self: Rc<Self>, mut commands: mpsc::Receiver<Command>, beats: Arc<[AtomicU64]>) {
+    /// Does as it is told, until it is told to stop. `handed`: connections that other workers accepted.
+    pub async fn obey(
+        self: Rc<Self>,
+        mut commands: mpsc::Receiver<Command>,
+        mut handed: mpsc::Receiver<Command>,
+        beats: Arc<[AtomicU64]>,
+    ) {
         let sweeping = Rc::clone(&self);
         spawn(async move {
             loop {
@@ -179,25 +206,49 @@ impl Worker {
             }
         });
         self.compare_clocks();
-        while let Some(command) = commands.recv().await {
+        loop {
+            let command = tokio::select! {
+                biased;
+                command = commands.recv() => command,
+                command = handed.recv() => command,
+            };
             match command {
-                Command::Adopt(snapshot, done) => {
-                    *self.snapshot.borrow_mut() = Rc::new(Pinned(snapshot));
-                    let _ = done.send(());
+                // The fleet is gone without a word.
+                None => return,
+                Some(command) => {
+                    if self.do_as_told(command).is_break() {
+                        return;
+                    }
                 }
-                Command::Listen { listener, socket } => self.listen(listener, socket),
-                Command::Unlisten { listener, done } => self.unlisten(listener, done),
-                Command::Connection { stream, peer, listener } => {
-                    accept::adopt(stream, peer, listener, &self)
-                }
-                Command::Enter(phase) => self.enter(phase),
-                Command::Emptied(done) => {
-                    self.waiting.borrow_mut().push(done);
-                    self.notify_if_empty();
-                }
-                Command::Stop => return,
             }
         }
+    }
+
+    fn do_as_told(self: &Rc<Self>, command: Command) -> ControlFlow<()> {
+        match command {
+            Command::Prepare(snapshot, ready) => {
+                let pinned = Pinned::new(snapshot, &self.snapshot.borrow().locals);
+                *self.prepared.borrow_mut() = Some(pinned);
+                // Nobody waits for it any more: the switch comes all the same.
+                let _ = ready.send(());
+            }
+            Command::Switch(done) => {
+                if let Some(prepared) = self.prepared.borrow_mut().take() {
+                    *self.snapshot.borrow_mut() = prepared;
+                }
+                let _ = done.send(());
+            }
+            Command::Listen { listener, socket } => self.listen(listener, socket),
+            Command::Unlisten { listener, done } => self.unlisten(listener, done),
+            Command::Connection { stream, peer, listener } => accept::adopt(stream, peer, listener, self),
+            Command::Enter(phase) => self.enter(phase),
+            Command::Emptied(done) => {
+                self.waiting.borrow_mut().push(done);
+                self.notify_if_empty();
+            }
+            Command::Stop => return ControlFlow::Break(()),
+        }
+        ControlFlow::Continue(())
     }
 
     pub fn index(&self) -> usize {

@@ -1,15 +1,20 @@
 //! Compiles YAML snippets of policies and destinations as the gateway would, and makes exchanges from a few words.
 //! Knows no kind: the caller hands in what compiles.
 
-use narthex_contract::{CompileCx, CompileHost, Exchange, Place, ServiceId};
-use narthex_document::{Diagnostic, Node, Sources, parse};
+use narthex_contract::{
+    CompileCx, CompileHost, Exchange, Nested, NestedIn, Place, RegisteredPolicy, ServiceId,
+};
+use narthex_document::{Diagnostic, Kind, Node, Sources, parse};
 use narthex_wire::{Head, Method};
 
+/// Finds a kind of policy by its name.
+pub type Registry = fn(&str) -> Option<&'static dyn RegisteredPolicy>;
+
 /// Stands in for the compiler: every service exists but `missing`, diagnostics are kept, slots are counted.
-#[derive(Default)]
 struct Host {
     diagnostics: Vec<Diagnostic>,
     slots: u32,
+    policies: Registry,
 }
 
 impl CompileHost for Host {
@@ -17,7 +22,7 @@ impl CompileHost for Host {
         self.diagnostics.push(diagnostic);
     }
 
-    fn service(&self, name: &str) -> Option<ServiceId> {
+    fn service(&mut self, name: &str) -> Option<ServiceId> {
         (name != "missing").then(|| service_id(name))
     }
 
@@ -28,6 +33,27 @@ impl CompileHost for Host {
     fn next_slot(&mut self) -> u32 {
         self.slots += 1;
         self.slots - 1
+    }
+
+    /// Kinds in place, none of them with the keys that all policies share.
+    fn nested(&mut self, list: &[Node], of: NestedIn<'_>) -> Option<Vec<Nested>> {
+        let mut nested = Vec::new();
+        for node in list {
+            let Ok(Kind { kind, settings }) = Kind::from_node(node) else { return None };
+            let registered = (self.policies)(&kind)?;
+            let mut cx = CompileCx::new(self, of.place, registered.name(), settings.span, of.authenticated);
+            let policy = registered.compile(&settings, &mut cx)?;
+            let (stage, attached) = (cx.stage(), cx.take_attached());
+            nested.push(Nested {
+                name: registered.name().into(),
+                kind: registered.name(),
+                stage: stage.unwrap_or(registered.stages()[0]),
+                policy,
+                span: node.span,
+                attached,
+            });
+        }
+        Some(nested)
     }
 }
 
@@ -49,7 +75,7 @@ pub fn yaml(text: &str) -> Node {
 }
 
 /// Runs `work` with a compile context for `settings` of the kind `name`, at a route with the captures `id` and `rest`;
-/// gives what it made and how many slots it asked for.
+/// gives what it made and how many slots it asked for. `policies`: those that may stand inside.
 ///
 /// # Errors
 /// Nothing was made: `code: message (help)`, a line for each problem.
@@ -59,9 +85,10 @@ pub fn yaml(text: &str) -> Node {
 pub fn compiled<T>(
     name: &'static str,
     settings: &Node,
+    policies: Registry,
     work: impl FnOnce(&mut CompileCx<'_>) -> Option<T>,
 ) -> Result<(T, usize), String> {
-    let mut host = Host::default();
+    let mut host = Host { diagnostics: Vec::new(), slots: 0, policies };
     let captures = ["id".to_owned(), "rest".to_owned()];
     let place = Place::Route { gateway: "shop", route: "home", captures: &captures };
     let made = work(&mut CompileCx::new(&mut host, place, name, settings.span, true));

@@ -3,19 +3,19 @@
 use std::sync::Arc;
 
 use narthex_config::{Mode, PolicyDef, PolicyRef, Route};
-use narthex_contract::{CompileCx, Place, Policy, RegisteredPolicy, Stage};
+use narthex_contract::{CompileCx, Fingerprint, Place, Policy, RegisteredPolicy, Stage};
 use narthex_document::{Diagnostic, Span, Spanned, suggestion};
 use narthex_proxy::{Chain, Link};
 
 use super::Work;
 use super::host::Host;
+use super::keep::Reads;
 
 /// A policy in its place, compiled.
 #[derive(Clone)]
 pub(super) struct Placed {
     pub link: Link,
     pub locked: bool,
-    pub span: Span,
 }
 
 /// The policies of one gateway: those before routing, and those that its routes inherit.
@@ -25,12 +25,35 @@ pub(super) struct GatewayPolicies {
     pub slots: u32,
 }
 
-/// Compiles a gateway's list.
-pub(super) fn of_gateway(work: &mut Work<'_>, gateway: &str, list: &[Spanned<PolicyRef>]) -> GatewayPolicies {
+/// Compiles a gateway's list, or takes what it was compiled to before. `Some`: what to know it by next time.
+pub(super) fn of_gateway(
+    work: &mut Work<'_>,
+    gateway: &str,
+    list: &[Spanned<PolicyRef>],
+) -> (Arc<GatewayPolicies>, Option<(Fingerprint, Reads)>) {
+    let fingerprint = work.written.gateways.get(gateway).map(|written| written.policies);
+    if let Some(kept) = work.keep.gateways.get(gateway).map(Arc::clone)
+        && Some(kept.fingerprint) == fingerprint
+        && work.still(&kept.reads)
+    {
+        return (Arc::clone(&kept.policies), Some((kept.fingerprint, kept.reads.clone())));
+    }
+    let problems = work.problems.len();
+    work.reads = Reads::default();
     let mut slots = 0;
     let placed = compile_list(work, list, Place::Gateway(gateway), &mut slots, false);
     let (before, inherited) = placed.into_iter().partition(|placed| placed.link.stage.runs_before_routing());
-    GatewayPolicies { before: in_order(before), inherited, slots }
+    let policies = Arc::new(GatewayPolicies { before: in_order(before), inherited, slots });
+    // What was complained of is complained of again.
+    let is_clean = work.problems.len() == problems;
+    let reads = std::mem::take(&mut work.reads);
+    (policies, fingerprint.filter(|_| is_clean).map(|fingerprint| (fingerprint, reads)))
+}
+
+/// Where a gateway lists a policy.
+fn place_of(work: &Work<'_>, gateway: &str, policy: &str) -> Span {
+    let listed = work.file.gateways.get(gateway).into_iter().flat_map(|gateway| &gateway.policies);
+    listed.into_iter().find(|entry| entry.name() == policy).map_or(Span::NONE, |entry| entry.span)
 }
 
 /// The chain of one route, and the slots that it and its gateway use.
@@ -41,7 +64,8 @@ pub(super) fn of_route(
     gateway: &GatewayPolicies,
 ) -> (Vec<Placed>, u32) {
     let mut slots = gateway.slots;
-    let inherited = inherit(work, route, gateway);
+    let (Place::Gateway(name) | Place::Route { gateway: name, .. }) = place;
+    let inherited = inherit(work, name, route, gateway);
     let authenticates = inherited.iter().any(authenticates);
     let own = compile_list(work, &route.policies, place, &mut slots, authenticates);
     let all: Vec<Placed> = inherited.into_iter().chain(own).collect();
@@ -64,12 +88,12 @@ pub(super) fn chain(placed: &[Placed], offset: usize) -> Chain {
 }
 
 /// What a route keeps of its gateway's policies.
-fn inherit(work: &mut Work<'_>, route: &Route, gateway: &GatewayPolicies) -> Vec<Placed> {
+fn inherit(work: &mut Work<'_>, of: &str, route: &Route, gateway: &GatewayPolicies) -> Vec<Placed> {
     for name in &route.without {
-        refuse_removal(work, gateway, name.as_str(), name.span, "removed");
+        refuse_removal(work, (of, gateway), name.as_str(), name.span, "removed");
     }
     for policy in &route.policies {
-        refuse_replacement(work, gateway, policy);
+        refuse_replacement(work, (of, gateway), policy);
     }
     let stays = |placed: &&Placed| {
         let name = &*placed.link.name;
@@ -85,9 +109,10 @@ fn inherit(work: &mut Work<'_>, route: &Route, gateway: &GatewayPolicies) -> Vec
     {
         let message = format!("`public: true` would remove `{}`, which is locked", locked.link.name);
         let span = route.matches.span;
+        let locked_at = place_of(work, of, &locked.link.name);
         work.problems.push(
             Diagnostic::error("locked", span, message)
-                .with_label(locked.span, "locked here")
+                .with_label(locked_at, "locked here")
                 .with_help("remove `public: true`, or `locked: true` at the gateway's policy"),
         );
     }
@@ -95,7 +120,14 @@ fn inherit(work: &mut Work<'_>, route: &Route, gateway: &GatewayPolicies) -> Vec
 }
 
 /// A removal that cannot be: not inherited, locked, or before routing.
-fn refuse_removal(work: &mut Work<'_>, gateway: &GatewayPolicies, name: &str, span: Span, how: &str) {
+fn refuse_removal(
+    work: &mut Work<'_>,
+    (of, gateway): (&str, &GatewayPolicies),
+    name: &str,
+    span: Span,
+    how: &str,
+) {
+    let listed_at = place_of(work, of, name);
     let named = |placed: &&Placed| &*placed.link.name == name;
     if let Some(before) = gateway.before.iter().find(named) {
         let message = format!(
@@ -105,7 +137,7 @@ fn refuse_removal(work: &mut Work<'_>, gateway: &GatewayPolicies, name: &str, sp
         let help = "list it on those routes that need it, instead of on the gateway";
         work.problems.push(
             Diagnostic::error("before_routing", span, message)
-                .with_label(before.span, "listed here")
+                .with_label(listed_at, "listed here")
                 .with_help(help),
         );
         return;
@@ -113,7 +145,7 @@ fn refuse_removal(work: &mut Work<'_>, gateway: &GatewayPolicies, name: &str, sp
     match gateway.inherited.iter().find(named) {
         Some(placed) if placed.locked => work.problems.push(
             Diagnostic::error("locked", span, format!("`{name}` is locked: it cannot be {how}"))
-                .with_label(placed.span, "locked here")
+                .with_label(listed_at, "locked here")
                 .with_help("remove this, or `locked: true` at the gateway's policy"),
         ),
         Some(_) => {}
@@ -131,12 +163,16 @@ fn refuse_removal(work: &mut Work<'_>, gateway: &GatewayPolicies, name: &str, sp
     }
 }
 
-fn refuse_replacement(work: &mut Work<'_>, gateway: &GatewayPolicies, policy: &Spanned<PolicyRef>) {
+fn refuse_replacement(
+    work: &mut Work<'_>,
+    (of, gateway): (&str, &GatewayPolicies),
+    policy: &Spanned<PolicyRef>,
+) {
     let name = policy.name().to_owned();
     // A route's own policy of a stage before routing stands beside the gateway's; another one replaces it.
     let is_before = gateway.before.iter().any(|placed| *placed.link.name == *name);
     if !is_before {
-        refuse_removal(work, gateway, &name, policy.span, "replaced");
+        refuse_removal(work, (of, gateway), &name, policy.span, "replaced");
     }
 }
 
@@ -149,14 +185,13 @@ fn compile_list(
 ) -> Vec<Placed> {
     let mut placed: Vec<Placed> = Vec::new();
     for entry in list {
-        let file = work.file;
-        let (name, def): (Arc<str>, &PolicyDef) = match &**entry {
-            PolicyRef::Name(name) => match file.policies.get(name.as_str()) {
-                Some(def) => (Arc::clone(name.shared()), def),
+        let (name, def, is_shared): (Arc<str>, &PolicyDef, bool) = match &**entry {
+            PolicyRef::Name(name) => match work.named_policy(name.as_str()) {
+                Some(def) => (Arc::clone(name.shared()), def, true),
                 // `config` has reported it.
                 None => continue,
             },
-            PolicyRef::Inline(def) => (entry.name().into(), &**def),
+            PolicyRef::Inline(def) => (entry.name().into(), &**def, false),
         };
         if placed.iter().any(|known| known.link.name == name) {
             let help = format!(
@@ -165,9 +200,9 @@ fn compile_list(
             work.error("duplicate_policy", entry.span, format!("`{name}` stands twice in this list"), help);
             continue;
         }
-        let compiled = compile_policy(work, def, &name, place, slots, authenticated);
-        if let Some((link, locked)) = compiled {
-            let made = Placed { link, locked, span: entry.span };
+        let how = How { place, is_shared, authenticated };
+        if let Some(link) = compile_policy(work, def, &name, how, slots) {
+            let made = Placed { link, locked: def.locked };
             authenticated |= authenticates(&made);
             placed.push(made);
         }
@@ -175,28 +210,43 @@ fn compile_list(
     placed
 }
 
+/// In what surroundings a policy is compiled.
+struct How<'a> {
+    place: Place<'a>,
+    /// It is an entry of `policies`: its state is the same wherever it is used.
+    is_shared: bool,
+    authenticated: bool,
+}
+
 fn compile_policy(
     work: &mut Work<'_>,
     def: &PolicyDef,
     name: &Arc<str>,
-    place: Place<'_>,
+    how: How<'_>,
     slots: &mut u32,
-    authenticated: bool,
-) -> Option<(Link, bool)> {
+) -> Option<Link> {
     let kind = registered(work, &def.kind)?;
     let stage = stage_of(work, def, kind)?;
     let mut host = Host { work, slots };
-    let mut cx = CompileCx::new(&mut host, place, name, def.settings.span, authenticated);
+    let mut cx = CompileCx::new(&mut host, how.place, name, def.settings.span, how.authenticated);
+    if how.is_shared {
+        cx = cx.with_state_name(&**name);
+    }
     let policy: Arc<dyn Policy> = kind.compile(&def.settings, &mut cx)?.into();
+    let stage = cx.stage().unwrap_or(stage);
+    let attached = cx.take_attached();
     let shadow = def.mode == Mode::Shadow;
-    let link = Link { name: Arc::clone(name), kind: kind.name(), stage, shadow, policy };
-    Some((link, def.locked))
+    Some(Link { name: Arc::clone(name), kind: kind.name(), stage, shadow, policy, attached })
 }
 
-fn registered(work: &mut Work<'_>, kind: &Spanned<String>) -> Option<&'static dyn RegisteredPolicy> {
-    let found = narthex_policies::POLICIES.iter().copied().find(|known| known.name() == kind.as_str());
+pub(super) fn registered(
+    work: &mut Work<'_>,
+    kind: &Spanned<String>,
+) -> Option<&'static dyn RegisteredPolicy> {
+    let found = work.keep.kinds.policies.iter().copied().find(|known| known.name() == kind.as_str());
     if found.is_none() {
-        let help = suggestion(kind.as_str(), narthex_policies::POLICIES.iter().map(|known| known.name()));
+        let known = work.keep.kinds.policies.iter().map(|known| known.name());
+        let help = suggestion(kind.as_str(), known);
         work.error(
             "unknown_policy",
             kind.span,
@@ -207,7 +257,7 @@ fn registered(work: &mut Work<'_>, kind: &Spanned<String>) -> Option<&'static dy
     found
 }
 
-fn stage_of(work: &mut Work<'_>, def: &PolicyDef, kind: &dyn RegisteredPolicy) -> Option<Stage> {
+pub(super) fn stage_of(work: &mut Work<'_>, def: &PolicyDef, kind: &dyn RegisteredPolicy) -> Option<Stage> {
     let Some(written) = &def.stage else { return kind.stages().first().copied() };
     let wanted = kind.stages().iter().copied().find(|stage| stage.as_str() == written.as_str());
     if wanted.is_none() {

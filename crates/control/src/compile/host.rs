@@ -1,9 +1,12 @@
-//! The compiler's side of `CompileCx`: diagnostics, services, slots.
+//! The compiler's side of `CompileCx`: diagnostics, services, slots, what outlives a reload, policies inside policies.
 
-use narthex_contract::{CompileHost, ServiceId};
-use narthex_document::Diagnostic;
+use std::any::Any;
+use std::sync::Arc;
 
-use super::Work;
+use narthex_contract::{AnyFeed, CompileHost, FeedKey, KeepKey, Nested, NestedIn, ServiceId};
+use narthex_document::{Diagnostic, Node};
+
+use super::{Work, nested};
 
 /// One chain's compilation.
 pub(super) struct Host<'h, 'w> {
@@ -17,7 +20,7 @@ impl CompileHost for Host<'_, '_> {
         self.work.problems.push(diagnostic);
     }
 
-    fn service(&self, name: &str) -> Option<ServiceId> {
+    fn service(&mut self, name: &str) -> Option<ServiceId> {
         self.work.service_id(name)
     }
 
@@ -29,5 +32,21 @@ impl CompileHost for Host<'_, '_> {
         let slot = *self.slots;
         *self.slots += 1;
         slot
+    }
+
+    fn keep(
+        &mut self,
+        key: KeepKey,
+        make: &mut dyn FnMut() -> Arc<dyn Any + Send + Sync>,
+    ) -> Arc<dyn Any + Send + Sync> {
+        self.work.keep.state(key, make)
+    }
+
+    fn feed(&mut self, key: &FeedKey, make: &mut dyn FnMut() -> Arc<dyn AnyFeed>) -> Arc<dyn AnyFeed> {
+        self.work.keep.feed(key, make)
+    }
+
+    fn nested(&mut self, list: &[Node], of: NestedIn<'_>) -> Option<Vec<Nested>> {
+        nested::compile(self, list, of)
     }
 }

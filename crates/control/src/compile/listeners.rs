@@ -10,11 +10,10 @@ use narthex_proxy::{ForwardedRules, Gateway, ListenerBounds, ListenerPlan};
 use narthex_router::{HostProblem, HostTable};
 use narthex_wire::Limits;
 
-use super::{Keep, ListenerSpec, Work};
+use super::{ListenerSpec, Work};
 
 pub(super) fn compile(
     work: &mut Work<'_>,
-    keep: &mut Keep,
     gateways: &[Option<Arc<Gateway>>],
 ) -> (Vec<Option<Arc<ListenerPlan>>>, Vec<ListenerSpec>) {
     let file = work.file;
@@ -22,9 +21,9 @@ pub(super) fn compile(
     for (name, listener) in file.listeners.iter() {
         let address = address(*listener.address);
         let key = (name.to_string(), address);
-        let index = keep.listeners.iter().position(|known| *known == key).unwrap_or_else(|| {
-            keep.listeners.push(key);
-            keep.listeners.len() - 1
+        let index = work.keep.listeners.iter().position(|known| *known == key).unwrap_or_else(|| {
+            work.keep.listeners.push(key);
+            work.keep.listeners.len() - 1
         });
         let on_it: Vec<usize> = file
             .gateways
@@ -119,6 +118,7 @@ fn bounds(listener: &config::Listener) -> ListenerBounds {
         requests_per_connection: u64::from(bounds.requests_per_connection),
         body_bytes: bounds.body_bytes.0,
         drain_bytes: bounds.drain_bytes.0,
+        dispatch_depth: bounds.dispatch_depth,
     }
 }
 

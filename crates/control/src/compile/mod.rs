@@ -2,30 +2,28 @@
 
 mod chains;
 mod host;
+mod keep;
 mod listeners;
 mod matching;
+mod nested;
 mod routes;
 mod services;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ahash::AHashMap;
-use narthex_config::File;
-use narthex_document::Diagnostic;
-use narthex_proxy::{Gateway, ListenerPlan, Snapshot, State};
+use keep::Reads;
+use narthex_config::{File, PolicyDef};
+use narthex_contract::{Fingerprint, ServiceId};
+use narthex_document::{Diagnostic, Node};
+use narthex_proxy::{Gateway, ListenerPlan, Snapshot};
 use narthex_telemetry::Metrics;
 
-pub use routes::known_destinations;
+pub use keep::{Keep, Kinds};
 pub use services::Discovered;
-
-/// What outlives a configuration, by name.
-#[derive(Default)]
-pub struct Keep {
-    pub services: AHashMap<String, Arc<State>>,
-    /// The indexes of listeners, by (name, address): stable as long as both are.
-    pub listeners: Vec<(String, SocketAddr)>,
-}
 
 /// A listener as compiled.
 pub struct ListenerSpec {
@@ -71,12 +69,34 @@ pub fn compile(
     metrics: &Metrics,
     problems: &mut Vec<Diagnostic>,
 ) -> Option<Compiled> {
+    compile_written(file, None, keep, metrics, problems)
+}
+
+/// As [`compile`]. `node`: the tree that the file was read from; with it, routes that did not change are those that
+/// `keep` knows, not new ones.
+pub fn compile_written(
+    file: &File,
+    node: Option<&Node>,
+    keep: &mut Keep,
+    metrics: &Metrics,
+    problems: &mut Vec<Diagnostic>,
+) -> Option<Compiled> {
     let before = problems.iter().filter(|problem| problem.is_error()).count();
-    let mut work = Work { file, metrics, problems, service_names: Vec::new() };
+    let mut work = Work {
+        file,
+        metrics,
+        problems,
+        keep,
+        service_names: Vec::new(),
+        service_ids: AHashMap::new(),
+        written: node.map(Written::of).unwrap_or_default(),
+        reads: Reads::default(),
+        depth: 0,
+    };
     work.refuse_what_is_not_there();
-    let (services, discovered) = services::compile(&mut work, keep);
+    let (services, discovered) = services::compile(&mut work);
     let (gateways, routes) = routes::compile(&mut work);
-    let (plans, listeners) = listeners::compile(&mut work, keep, &gateways);
+    let (plans, listeners) = listeners::compile(&mut work, &gateways);
     let errors = problems.iter().filter(|problem| problem.is_error()).count();
     if errors > before {
         return None;
@@ -87,14 +107,79 @@ pub fn compile(
 }
 
 /// One compilation.
-pub(crate) struct Work<'w> {
+struct Work<'w> {
     pub file: &'w File,
     pub metrics: &'w Metrics,
     pub problems: &'w mut Vec<Diagnostic>,
+    pub keep: &'w mut Keep,
     pub service_names: Vec<String>,
+    pub service_ids: AHashMap<&'w str, ServiceId>,
+    pub written: Written<'w>,
+    /// What was looked up since somebody emptied it.
+    pub reads: Reads,
+    /// Policies inside policies: how deep.
+    pub depth: usize,
 }
 
-impl Work<'_> {
+/// The tree that the file was read from, by name. Empty where it is not known.
+#[derive(Default)]
+struct Written<'w> {
+    pub gateways: AHashMap<&'w str, WrittenGateway<'w>>,
+    pub policies: AHashMap<&'w str, Fingerprint>,
+    pub services: AHashMap<&'w str, Fingerprint>,
+}
+
+/// One gateway of the tree.
+struct WrittenGateway<'w> {
+    pub policies: Fingerprint,
+    pub routes: AHashMap<&'w str, &'w Node>,
+}
+
+impl<'w> Written<'w> {
+    fn of(root: &'w Node) -> Self {
+        let entries = |key: &str| root.get(key).map_or(&[][..], Node::entries).iter();
+        let prints = |key: &str| {
+            entries(key).map(|(key, node)| (key.text.as_str(), Fingerprint::of_node(node))).collect()
+        };
+        let gateways = entries("gateways").map(|(key, node)| {
+            let routes = node.get("routes").map_or(&[][..], Node::entries).iter();
+            let gateway = WrittenGateway {
+                policies: node.get("policies").map_or(Fingerprint::of(""), Fingerprint::of_node),
+                routes: routes.map(|(key, node)| (key.text.as_str(), node)).collect(),
+            };
+            (key.text.as_str(), gateway)
+        });
+        Self { gateways: gateways.collect(), policies: prints("policies"), services: prints("services") }
+    }
+}
+
+impl<'w> Work<'w> {
+    /// An entry of `policies`; the look-up is noted.
+    pub fn named_policy(&mut self, name: &str) -> Option<&'w PolicyDef> {
+        self.reads.policies.push((name.to_owned(), self.written.policies.get(name).copied()));
+        self.file.policies.get(name)
+    }
+
+    /// A service's index; the look-up is noted.
+    pub fn service_id(&mut self, name: &str) -> Option<ServiceId> {
+        let id = self.service_ids.get(name).copied();
+        self.reads.services.push((name.to_owned(), id, self.written.services.get(name).copied()));
+        id
+    }
+
+    /// Whether everything that was looked up is still what it was.
+    fn still(&self, reads: &Reads) -> bool {
+        let policy = |(name, was): &(String, Option<Fingerprint>)| {
+            was.is_some() && self.written.policies.get(name.as_str()) == was.as_ref()
+        };
+        let service = |(name, id, was): &(String, Option<ServiceId>, Option<Fingerprint>)| {
+            was.is_some()
+                && self.service_ids.get(name.as_str()) == id.as_ref()
+                && self.written.services.get(name.as_str()) == was.as_ref()
+        };
+        reads.policies.iter().all(policy) && reads.services.iter().all(service)
+    }
+
     pub fn error(
         &mut self,
         code: &'static str,
@@ -160,12 +245,5 @@ impl Work<'_> {
                 );
             }
         }
-    }
-}
-
-impl Keep {
-    /// A copy to compile with: a configuration that is refused must leave no trace.
-    pub fn copy(&self) -> Self {
-        Self { services: self.services.clone(), listeners: self.listeners.clone() }
     }
 }

@@ -2,28 +2,26 @@
 
 use std::sync::Arc;
 
+use ahash::AHashMap;
 use narthex_config as config;
-use narthex_contract::{CompileCx, Place, RouteLabel};
+use narthex_contract::{Attached, CompileCx, Fingerprint, Place, RouteLabel};
 use narthex_document::{Diagnostic, Name, Span, Spanned};
 use narthex_proxy::{DeadlineScope, FallbackStep, Gateway, PathEdit, Route, RouteTimes, To};
 use narthex_router::{EncodedSlashes, PathPattern, PathRules, Rewrite, RouteSpec, Router};
 
 use super::chains::{self, GatewayPolicies, Placed};
 use super::host::Host;
+use super::keep::{KeptGateway, KeptRoute, Reads};
 use super::{RoutePlan, Work, matching};
-
-/// The kinds of destinations that a route may name.
-pub fn known_destinations() -> Vec<&'static str> {
-    narthex_destinations::DESTINATIONS.iter().map(|kind| kind.name()).collect()
-}
 
 /// One entry per gateway of the file; `None` where it has problems.
 pub(super) fn compile(work: &mut Work<'_>) -> (Vec<Option<Arc<Gateway>>>, Vec<RoutePlan>) {
     let file = work.file;
-    let (mut gateways, mut plans) = (Vec::new(), Vec::new());
+    let (mut gateways, mut plans, mut kept) = (Vec::new(), Vec::new(), AHashMap::new());
     for (name, gateway) in file.gateways.iter() {
-        gateways.push(compile_gateway(work, name, gateway, &mut plans).map(Arc::new));
+        gateways.push(compile_gateway(work, name, gateway, &mut plans, &mut kept).map(Arc::new));
     }
+    work.keep.gateways = kept;
     (gateways, plans)
 }
 
@@ -32,20 +30,30 @@ fn compile_gateway(
     name: &Spanned<Name>,
     gateway: &config::Gateway,
     plans: &mut Vec<RoutePlan>,
+    kept: &mut AHashMap<String, Arc<KeptGateway>>,
 ) -> Option<Gateway> {
-    let policies = chains::of_gateway(work, name, &gateway.policies);
+    let (policies, known_by) = chains::of_gateway(work, name, &gateway.policies);
+    let mut kept_routes = AHashMap::new();
     let (mut specs, mut routes, mut spans) = (Vec::new(), Vec::new(), Vec::new());
     let mut is_complete = true;
     for (route_name, route) in gateway.routes.iter() {
         match compile_route(work, name, route_name, route, &policies) {
             Some(made) => {
-                plans.push(plan(name, gateway, route_name, route, &policies, &made.placed));
+                let to = to_text(work, route);
+                plans.push(plan((name, gateway), (route_name, route), to, &policies, &made.placed));
                 specs.push(made.spec);
                 spans.push((route_name.span, route.matches.span));
-                routes.push(Arc::new(made.route));
+                routes.push(made.route);
+                if let Some(known) = made.kept {
+                    kept_routes.insert(route_name.to_string(), known);
+                }
             }
             None => is_complete = false,
         }
+    }
+    if let Some((fingerprint, reads)) = known_by {
+        let known = KeptGateway { fingerprint, reads, policies: Arc::clone(&policies), routes: kept_routes };
+        kept.insert(name.to_string(), Arc::new(known));
     }
     let keeps = gateway.routes.iter().any(|(_, route)| route.encoded_slashes == config::EncodedSlashes::Keep);
     let router = match Router::build(specs) {
@@ -98,8 +106,45 @@ fn code(problem: &narthex_router::Problem) -> &'static str {
 
 struct Made {
     spec: RouteSpec,
-    route: Route,
+    route: Arc<Route>,
     placed: Vec<Placed>,
+    /// What to know it by next time; `None`: it is compiled again.
+    kept: Option<Arc<KeptRoute>>,
+}
+
+/// The route as it was compiled before, where nothing that it depends on has changed since.
+fn unchanged(
+    work: &mut Work<'_>,
+    gateway: &str,
+    name: &str,
+    route: &config::Route,
+    policies: &Arc<GatewayPolicies>,
+) -> Option<Made> {
+    let written = Fingerprint::of_node(work.written.gateways.get(gateway)?.routes.get(name)?);
+    let kept = Arc::clone(work.keep.gateways.get(gateway)?.routes.get(name)?);
+    let is_same = kept.fingerprint == written
+        && Arc::ptr_eq(&kept.policies, policies)
+        && kept.buffered_body == buffered_body(work, gateway)
+        && work.still(&kept.reads);
+    if !is_same {
+        return None;
+    }
+    let matching = matching::compile(work, &route.matches.map)?;
+    let over = route.over.iter().map(|name| name.to_string()).collect();
+    Some(Made {
+        spec: RouteSpec { name: name.to_owned(), matching, over },
+        route: Arc::clone(&kept.route),
+        placed: kept.placed.clone(),
+        kept: Some(kept),
+    })
+}
+
+/// Bytes of a body that a policy must see whole: what all of the gateway's listeners allow.
+fn buffered_body(work: &Work<'_>, gateway: &str) -> usize {
+    let bound = |listener: &Spanned<Name>| work.file.listeners.get(listener);
+    let listeners =
+        work.file.gateways.get(gateway).into_iter().flat_map(|of| of.listeners.iter().filter_map(bound));
+    listeners.map(|listener| listener.bounds.buffered_body_bytes.0 as usize).min().unwrap_or(1024 * 1024)
 }
 
 fn compile_route(
@@ -107,8 +152,13 @@ fn compile_route(
     gateway: &Spanned<Name>,
     name: &Spanned<Name>,
     route: &config::Route,
-    policies: &GatewayPolicies,
+    policies: &Arc<GatewayPolicies>,
 ) -> Option<Made> {
+    if let Some(made) = unchanged(work, gateway, name, route, policies) {
+        return Some(made);
+    }
+    let problems = work.problems.len();
+    work.reads = Reads::default();
     let matching = matching::compile(work, &route.matches.map);
     let pattern = matching.as_ref().and_then(|matching| matching.path.clone());
     let captures: Vec<String> =
@@ -118,14 +168,13 @@ fn compile_route(
     require_authentication(work, name, route, &placed, policies);
     let authenticated = placed.iter().any(chains::authenticates);
     let mut slots = slots;
-    let to = destination(work, route, place, &mut slots, authenticated);
+    let (to, attached) = match destination(work, route, place, &mut slots, authenticated) {
+        Some((to, attached)) => (Some(to), attached),
+        None => (None, None),
+    };
     let edit = edit(work, route, pattern.as_ref());
     let fallback = fallback(work, route, place, &mut slots, authenticated);
     let text = route.matches.map.path.as_ref().map_or("", |path| path.as_str());
-    let bound = |listener: &Spanned<Name>| work.file.listeners.get(listener);
-    let buffered =
-        work.file.gateways.get(gateway).into_iter().flat_map(|of| of.listeners.iter().filter_map(bound));
-    let buffered = buffered.map(|listener| listener.bounds.buffered_body_bytes.0 as usize).min();
     let label = RouteLabel {
         gateway: Arc::clone(gateway.shared()),
         route: Arc::clone(name.shared()),
@@ -148,12 +197,36 @@ fn compile_route(
             },
         },
         service_times: service_times(&route.timeouts),
-        buffered_body: buffered.unwrap_or(1024 * 1024),
+        buffered_body: buffered_body(work, gateway),
         keeps_encoded_slashes: route.encoded_slashes == config::EncodedSlashes::Keep,
+        attached,
     };
+    let compiled = Arc::new(compiled);
     let over = route.over.iter().map(|name| name.to_string()).collect();
     let spec = RouteSpec { name: name.to_string(), matching: matching?, over };
-    Some(Made { spec, route: compiled, placed })
+    // What was complained of is complained of again.
+    let is_clean = work.problems.len() == problems;
+    let kept = if is_clean { kept(work, (gateway, name), policies, &compiled, &placed) } else { None };
+    Some(Made { spec, route: compiled, placed, kept })
+}
+
+/// What to know a route by next time; `None` where its text is not known.
+fn kept(
+    work: &mut Work<'_>,
+    (gateway, name): (&str, &str),
+    policies: &Arc<GatewayPolicies>,
+    route: &Arc<Route>,
+    placed: &[Placed],
+) -> Option<Arc<KeptRoute>> {
+    let written = work.written.gateways.get(gateway)?.routes.get(name)?;
+    Some(Arc::new(KeptRoute {
+        fingerprint: Fingerprint::of_node(written),
+        reads: std::mem::take(&mut work.reads),
+        policies: Arc::clone(policies),
+        buffered_body: route.buffered_body,
+        route: Arc::clone(route),
+        placed: placed.to_vec(),
+    }))
 }
 
 fn service_times(of_route: &config::RouteTimeouts) -> narthex_proxy::TimesOverride {
@@ -192,13 +265,13 @@ fn destination(
     place: Place<'_>,
     slots: &mut u32,
     authenticated: bool,
-) -> Option<To> {
+) -> Option<(To, Option<(Arc<str>, Arc<Attached>)>)> {
     let kind = match &*route.to {
         // An undefined one was reported by `config`.
-        config::To::Service(name) => return work.service_id(name).map(To::Service),
+        config::To::Service(name) => return work.service_id(name).map(|id| (To::Service(id), None)),
         config::To::Kind(kind) => kind,
     };
-    let known = known_destinations();
+    let known = work.keep.kinds.destination_names();
     let chosen = match kind.kind(&known) {
         Ok(chosen) => chosen,
         Err(problem) => {
@@ -206,11 +279,13 @@ fn destination(
             return None;
         }
     };
-    let registered =
-        narthex_destinations::DESTINATIONS.iter().find(|entry| entry.name() == chosen.kind.as_str())?;
+    let kinds = work.keep.kinds.destinations.iter().copied();
+    let registered = kinds.into_iter().find(|entry| entry.name() == chosen.kind.as_str())?;
     let mut host = Host { work, slots };
     let mut cx = CompileCx::new(&mut host, place, registered.name(), kind.0.span, authenticated);
-    registered.compile(&kind.0, &mut cx).map(To::Kind)
+    let compiled = registered.compile(&kind.0, &mut cx)?;
+    let attached = cx.take_attached().map(|attached| (registered.name().into(), attached));
+    Some((To::Kind(compiled), attached))
 }
 
 fn fallback(
@@ -315,11 +390,20 @@ fn edit(work: &mut Work<'_>, route: &config::Route, pattern: Option<&PathPattern
     }
 }
 
+fn to_text(work: &Work<'_>, route: &config::Route) -> String {
+    match &*route.to {
+        config::To::Service(service) => service.to_string(),
+        config::To::Kind(kind) => {
+            let known = work.keep.kinds.destination_names();
+            kind.kind(&known).map(|kind| format!("({})", kind.kind.as_str())).unwrap_or_default()
+        }
+    }
+}
+
 fn plan(
-    gateway: &Spanned<Name>,
-    of: &config::Gateway,
-    name: &Spanned<Name>,
-    route: &config::Route,
+    (gateway, of): (&Spanned<Name>, &config::Gateway),
+    (name, route): (&Spanned<Name>, &config::Route),
+    to: String,
     policies: &GatewayPolicies,
     placed: &[Placed],
 ) -> RoutePlan {
@@ -333,13 +417,6 @@ fn plan(
     if more > 0 || map.not.is_some() {
         matches.push_str(" (+ predicates)");
     }
-    let to = match &*route.to {
-        config::To::Service(service) => service.to_string(),
-        config::To::Kind(kind) => {
-            let known = known_destinations();
-            kind.kind(&known).map(|kind| format!("({})", kind.kind.as_str())).unwrap_or_default()
-        }
-    };
     let names = policies.before.iter().chain(placed).map(|placed| {
         let shadow = if placed.link.shadow { " (shadow)" } else { "" };
         format!("{}{shadow}", placed.link.name)

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use ahash::AHashMap;
 use narthex_config as config;
 use narthex_contract::ServiceId;
 use narthex_discovery::dns::DnsSettings;
@@ -10,7 +11,7 @@ use narthex_net::H2Limits;
 use narthex_proxy::{Balance, HostRule, Protocol, Service, ServiceTimes, Settings, State};
 use narthex_wire::Limits;
 
-use super::{Keep, Work};
+use super::Work;
 
 /// Where a service's instances come from.
 pub struct Discovered {
@@ -23,27 +24,29 @@ pub struct Discovered {
     pub dns: DnsSettings,
 }
 
-pub(super) fn compile(work: &mut Work<'_>, keep: &mut Keep) -> (Vec<Arc<Service>>, Vec<Discovered>) {
-    let (mut services, mut discovered) = (Vec::new(), Vec::new());
+pub(super) fn compile(work: &mut Work<'_>) -> (Vec<Option<Arc<Service>>>, Vec<Discovered>) {
     let file = work.file;
+    work.keep.number_services(&file.services.names().collect::<Vec<_>>());
+    let numbered = work.keep.service_ids.iter().enumerate();
+    let numbered: AHashMap<String, ServiceId> =
+        numbered.filter_map(|(index, name)| Some((name.clone()?, ServiceId(index as u32)))).collect();
+    let mut services: Vec<Option<Arc<Service>>> = Vec::new();
+    services.resize_with(work.keep.service_ids.len(), || None);
+    let mut discovered = Vec::new();
     for (name, service) in file.services.iter() {
         let text = name.as_str();
         work.service_names.push(text.to_owned());
+        let Some(id) = numbered.get(text) else { continue };
+        work.service_ids.insert(text, *id);
         let Some(settings) = settings(work, service) else { continue };
-        let state = Arc::clone(keep.services.entry(text.to_owned()).or_insert_with(State::new));
+        let state = Arc::clone(work.keep.services.entry(text.to_owned()).or_insert_with(State::new));
         let series = work.metrics.service(text);
         discovered.push(addresses(text, service, &state));
-        services.push(Arc::new(Service::new(Arc::clone(name.shared()), settings, series, state)));
+        let service = Service::new(Arc::clone(name.shared()), settings, series, state);
+        services[id.0 as usize] = Some(Arc::new(service));
     }
-    keep.services.retain(|name, _| file.services.get(name).is_some());
+    work.keep.services.retain(|name, _| file.services.get(name).is_some());
     (services, discovered)
-}
-
-impl Work<'_> {
-    pub(super) fn service_id(&self, name: &str) -> Option<ServiceId> {
-        let at = self.file.services.place(name)?;
-        Some(ServiceId(at as u32))
-    }
 }
 
 fn settings(work: &mut Work<'_>, service: &config::Service) -> Option<Settings> {

@@ -8,7 +8,7 @@ use narthex_document::{Diagnostic, Severity, render_all, sort};
 use narthex_telemetry::Metrics;
 use thiserror::Error;
 
-use crate::compile::{Compiled, Keep, compile};
+use crate::compile::{Compiled, Keep, compile_written};
 
 /// A configuration that was not taken: the live one stays.
 #[derive(Debug, Clone, Error)]
@@ -30,7 +30,9 @@ pub(super) struct Checked {
 /// There is an error among them.
 pub(super) fn check(loaded: &Loaded, keep: &mut Keep, metrics: &Metrics) -> Result<Checked, Refused> {
     let mut problems: Vec<Diagnostic> = loaded.diagnostics.clone();
-    let compiled = loaded.file.as_ref().and_then(|file| compile(file, keep, metrics, &mut problems));
+    let node = loaded.node.as_ref();
+    let compiled =
+        loaded.file.as_ref().and_then(|file| compile_written(file, node, keep, metrics, &mut problems));
     sort(&mut problems);
     match compiled {
         Some(compiled) => {

@@ -7,6 +7,7 @@ use narthex_proxy::Service;
 use serde::Serialize;
 
 use super::Source;
+use crate::feeds::Waiting;
 
 /// What `narthex status` shows.
 #[derive(Debug, Clone, Serialize)]
@@ -23,6 +24,8 @@ pub struct Status {
     pub connections: usize,
     pub listeners: BTreeMap<String, String>,
     pub services: BTreeMap<String, ServiceStatus>,
+    /// Routes that are closed for want of data.
+    pub waiting: Vec<Waiting>,
 }
 
 /// A service at one moment.

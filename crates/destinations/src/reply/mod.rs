@@ -76,6 +76,6 @@ pub fn fixed_reply(
         );
         return None;
     }
-    let nothing = narthex_contract::Exchange::default();
-    Some(Box::new(move || reply.response(&nothing)))
+    // An exchange belongs to its worker, a compiled step to all: an empty one is made where it is needed.
+    Some(Box::new(move || reply.response(&narthex_contract::Exchange::default())))
 }

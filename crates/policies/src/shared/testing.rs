@@ -17,7 +17,7 @@ pub struct Compiled {
 
 /// Compiles settings; the error holds `code: message (help)` lines.
 pub fn compile_node(kind: &dyn RegisteredPolicy, settings: &Node) -> Result<Compiled, String> {
-    let (policy, slots) = compiled(kind.name(), settings, |cx| kind.compile(settings, cx))?;
+    let (policy, slots) = compiled(kind.name(), settings, crate::policy, |cx| kind.compile(settings, cx))?;
     Ok(Compiled { policy, slots })
 }
 
