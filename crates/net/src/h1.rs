@@ -481,7 +481,7 @@ impl H1Client {
 
     /// The request's head; `poll_send` writes it.
     pub fn start(&mut self, head: &RequestHead) {
-        self.parser = ResponseParser::default();
+        self.parser.reset();
         self.answered = false;
         self.request_done = false;
         self.half.decoder = None;

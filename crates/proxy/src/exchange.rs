@@ -50,7 +50,7 @@ impl Run {
     pub fn reset(&mut self) {
         self.exchange.reset();
         self.response.clear();
-        self.parser = RequestParser::default();
+        self.parser.reset();
         self.upload.reset();
         self.download.reset();
         self.whole_body = None;

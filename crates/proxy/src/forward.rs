@@ -67,15 +67,14 @@ fn prepare(run: &mut Run, line: &Line<'_>, service: &Service, route: &Route) {
         let upgraded = exchange.request.set_upgrade(None);
         debug_assert!(upgraded.is_ok(), "removing cannot fail");
     }
-    let host = match &service.settings.host {
-        HostRule::Keep if exchange.authority.is_empty() => &*service.settings.authority,
-        HostRule::Keep => &exchange.authority,
-        HostRule::Fixed(host) => &**host,
+    let stored = match &service.settings.host {
+        HostRule::Keep if exchange.authority.is_empty() => {
+            exchange.request.point_to(&service.settings.authority)
+        }
+        HostRule::Keep => exchange.request.set_authority(&exchange.authority),
+        HostRule::Fixed(host) => exchange.request.point_to(host),
     };
-    if !host.is_empty() {
-        let stored = exchange.request.set_authority(host);
-        debug_assert!(stored.is_ok(), "hosts are checked where they are configured or parsed");
-    }
+    debug_assert!(stored.is_ok(), "hosts are checked where they are configured or parsed");
 }
 
 fn stripped<'p>(path: &'p str, prefix: &str) -> &'p str {

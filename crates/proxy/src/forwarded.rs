@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use narthex_contract::Exchange;
 use narthex_wire::{Head, Known, Name};
 
-use crate::problem::put_known;
+use crate::problem::{put_all, put_known};
 
 /// How a listener treats forwarding fields.
 #[derive(Debug, Clone, Copy, Default)]
@@ -74,9 +74,28 @@ pub fn goes_in_circles(head: &Head) -> bool {
 pub fn forward(rules: ForwardedRules, exchange: &mut Exchange, peer_text: &[u8], scratch: &mut Vec<u8>) {
     let is_trusted = rules.trusted_hops > 0;
     let proto = exchange.scheme().as_bytes();
-    let version = exchange.request.version;
+    let pass: &[u8] = match exchange.request.version {
+        narthex_wire::Version::Http10 => b"1.0 narthex",
+        narthex_wire::Version::Http11 => b"1.1 narthex",
+        narthex_wire::Version::Http2 => b"2.0 narthex",
+    };
     let authority = exchange.authority.as_str();
     let head = &mut exchange.request.head;
+    if !is_trusted && !rules.standard && !authority.is_empty() && head.get_known(Known::Via).is_none() {
+        // As nearly always: in one go.
+        head.remove(&PORT);
+        head.remove(&STANDARD);
+        put_all(
+            head,
+            [
+                (Known::XForwardedFor, peer_text),
+                (Known::XForwardedProto, proto),
+                (Known::XForwardedHost, authority.as_bytes()),
+                (Known::Via, pass),
+            ],
+        );
+        return;
+    }
     if is_trusted {
         scratch.clear();
         join(head, Known::XForwardedFor, scratch);
@@ -105,11 +124,6 @@ pub fn forward(rules: ForwardedRules, exchange: &mut Exchange, peer_text: &[u8],
         write_standard(peer_text, authority, proto, scratch);
         put_known(head, Known::Forwarded, scratch);
     }
-    let pass: &[u8] = match version {
-        narthex_wire::Version::Http10 => b"1.0 narthex",
-        narthex_wire::Version::Http11 => b"1.1 narthex",
-        narthex_wire::Version::Http2 => b"2.0 narthex",
-    };
     if head.get_known(Known::Via).is_none() {
         put_known(head, Known::Via, pass);
         return;

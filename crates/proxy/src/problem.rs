@@ -72,6 +72,13 @@ pub(crate) fn put_known(head: &mut Head, known: Known, value: &[u8]) {
     debug_assert!(stored.is_ok(), "a value of the gateway's own is valid");
 }
 
+/// As `put_known`, for several.
+#[inline]
+pub(crate) fn put_all<const N: usize>(head: &mut Head, fields: [(Known, &[u8]); N]) {
+    let stored = head.put_all(fields);
+    debug_assert!(stored.is_ok(), "a value of the gateway's own is valid");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

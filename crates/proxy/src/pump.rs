@@ -157,8 +157,10 @@ impl Pump {
     pub fn reset(&mut self) {
         self.buffer = BodyBuffer::default();
         self.state = State::Fill;
-        self.steps.clear();
-        self.edit = Edit::default();
+        if !self.steps.is_empty() {
+            self.steps.clear();
+            self.edit = Edit::default();
+        }
         self.carried = 0;
         self.bound = None;
         self.fills = 0;

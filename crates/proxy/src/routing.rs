@@ -9,7 +9,7 @@ use narthex_wire::{Head, Known, Method, Name, RequestHead};
 
 use crate::exchange::{Interrupt, Line, Run};
 use crate::forwarded;
-use crate::problem::put_known;
+use crate::problem::put_all;
 use crate::snapshot::Gateway;
 
 const ALLOW: Name = Name::known(Known::Allow);
@@ -68,9 +68,10 @@ pub fn identify(run: &mut Run, line: &Line<'_>) {
 pub fn stamp(run: &mut Run) {
     let exchange = &mut run.exchange;
     let trace = exchange.trace.to_header();
-    let head = &mut exchange.request.head;
-    put_known(head, Known::XRequestId, exchange.request_id.as_bytes());
-    put_known(head, Known::Traceparent, &trace);
+    put_all(
+        &mut exchange.request.head,
+        [(Known::XRequestId, exchange.request_id.as_bytes()), (Known::Traceparent, &trace)],
+    );
 }
 
 /// Finds the gateway and the route. `Some`: an answer already.
@@ -190,8 +191,11 @@ fn preflight_method(request: &RequestHead) -> Option<&str> {
 }
 
 pub fn host_without_port(authority: &str) -> &str {
-    match authority.rfind(':') {
-        Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
+    // A port has at most five digits: no more than the end is looked at.
+    let end = authority.len().saturating_sub(6);
+    let colon = authority.as_bytes()[end..].iter().rposition(|byte| *byte == b':');
+    match colon.map(|at| end + at) {
+        Some(colon) if !authority.as_bytes()[colon..].contains(&b']') => &authority[..colon],
         _ => authority,
     }
 }

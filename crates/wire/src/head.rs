@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::chars;
 use crate::error::InvalidValue;
-use crate::name::{Known, Name, UNKNOWN};
+use crate::name::{Known, Name, PREFIX, UNKNOWN};
 use crate::scan;
 
 /// A range of the arena.
@@ -104,12 +104,30 @@ pub struct Head {
     pub(crate) entries: Vec<Entry>,
     /// Indices of removed entries, in the order of removal.
     removals: Vec<u32>,
-    /// One bit for each known name that ever stood here: what was never there need not be looked for.
-    seen: u128,
+    /// The known names that ever stood here: what was never there need not be looked for.
+    pub(crate) seen: Seen,
 }
 
-/// [`Head`] keeps one bit for each.
+/// One bit for each known name. Two words: shifting one of 128 bits costs several times as much.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seen([u64; 2]);
+
+/// [`Seen`] keeps one bit for each.
 const _: () = assert!(Known::ALL.len() < 128, "the set of seen names has 128 bits");
+
+impl Seen {
+    /// [`UNKNOWN`] sets the highest bit, which belongs to no name.
+    #[inline(always)]
+    pub fn add(&mut self, number: u8) {
+        self.0[usize::from(number >> 6 & 1)] |= 1 << (number & 63);
+    }
+
+    #[inline(always)]
+    fn has(self, known: Known) -> bool {
+        let number = known as u8;
+        self.0[usize::from(number >> 6 & 1)] >> (number & 63) & 1 != 0
+    }
+}
 
 impl Head {
     /// An empty head that owns no memory.
@@ -221,35 +239,54 @@ impl Head {
         self.append(name, value)
     }
 
-    /// As [`Head::set`] for a known field, for the gateway's own values on the request path: one look at a bit
-    /// where the field was never there, and no look-up of the name.
+    /// As [`Head::set`] for a known field, for the gateway's own values on the request path: no look-up of the name.
     ///
     /// # Errors
     /// As [`Head::set`].
     pub fn put(&mut self, known: Known, value: &[u8]) -> Result<(), InvalidValue> {
-        if self.has_seen(known) {
-            self.remove_where(|e, _| e.known == known as u8);
+        self.put_all([(known, value)])
+    }
+
+    /// As [`Head::put`] for several fields, which share room, check and look at what was there.
+    ///
+    /// # Errors
+    /// As [`Head::set`]; then none of them is added.
+    #[inline(always)]
+    pub fn put_all<const N: usize>(&mut self, fields: [(Known, &[u8]); N]) -> Result<(), InvalidValue> {
+        for (known, _) in fields {
+            if known.is_reserved() {
+                return Err(InvalidValue::Reserved);
+            }
+            if self.has_seen(known) {
+                self.remove_where(|e, _| e.known == known as u8);
+            }
         }
-        if known.is_reserved() {
-            return Err(InvalidValue::Reserved);
-        }
-        if scan::control(value, 0) < value.len() {
-            return Err(InvalidValue::Control);
-        }
-        let (prefix, len) = known.line_prefix();
-        if !self.has_room(prefix.len() + value.len() + 2) {
+        let most = fields.iter().map(|(_, value)| PREFIX + value.len() + 2).sum();
+        if !self.has_room(most) {
             return Err(InvalidValue::TooLong);
         }
-        // A copy of fixed length costs less than a fitting one, and with the room made no step has to ask for more.
-        let start = self.arena.len();
-        self.arena.reserve(prefix.len() + value.len() + 2);
-        self.arena.extend_from_slice(prefix);
-        let at = start + len;
-        self.arena.truncate(at);
-        self.arena.extend_from_slice(value);
-        let end = self.arena.len();
-        self.arena.extend_from_slice(b"\r\n");
-        self.enter(Entry::new(Span::new(start, at - 2), Span::new(at, end), known as u8, true));
+        let begun = self.arena.len();
+        self.arena.reserve(most);
+        self.entries.reserve(N);
+        for (known, value) in fields {
+            // A copy of fixed length costs less than a fitting one.
+            let (prefix, len) = known.line_prefix();
+            let start = self.arena.len();
+            self.arena.extend_from_slice(prefix);
+            let at = start + len;
+            self.arena.truncate(at);
+            self.arena.extend_from_slice(value);
+            let end = self.arena.len();
+            self.arena.extend_from_slice(b"\r\n");
+            self.enter(Entry::new(Span::new(start, at - 2), Span::new(at, end), known as u8, true));
+        }
+        // Each line brings its own CR and LF, and no other control character.
+        let written = self.arena.get(begun..).unwrap_or_default();
+        if scan::count_controls(written) != 2 * N {
+            self.entries.truncate(self.entries.len() - N);
+            self.arena.truncate(begun);
+            return Err(InvalidValue::Control);
+        }
         Ok(())
     }
 
@@ -326,22 +363,13 @@ impl Head {
     /// Adds an entry.
     #[inline]
     pub(crate) fn enter(&mut self, entry: Entry) {
-        if entry.known != UNKNOWN {
-            self.seen |= 1 << entry.known;
-        }
+        self.seen.add(entry.known);
         self.entries.push(entry);
-    }
-
-    /// Notes the names of entries that a parser added by itself.
-    #[inline]
-    pub(crate) fn see_all(&mut self) {
-        let known = self.entries.iter().filter(|entry| entry.known != UNKNOWN);
-        self.seen = known.fold(0, |seen, entry| seen | 1 << entry.known);
     }
 
     #[inline]
     fn has_seen(&self, known: Known) -> bool {
-        self.seen & 1 << known as u8 != 0
+        self.seen.has(known)
     }
 
     pub(crate) fn has_room(&self, bytes: usize) -> bool {
@@ -386,7 +414,7 @@ impl Head {
     pub(crate) fn forget(&mut self) {
         self.entries.clear();
         self.removals.clear();
-        self.seen = 0;
+        self.seen = Seen::default();
     }
 
     /// Removes the fields of a name that is not a known one.

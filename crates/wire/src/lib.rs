@@ -17,6 +17,6 @@ pub use h1::{
     chunk_prefix, encode_request, encode_response, encode_trailers,
 };
 pub use head::{Field, Head, Mark};
-pub use message::{Connection, RequestHead, RequestMark, ResponseHead};
+pub use message::{Authority, Connection, RequestHead, RequestMark, ResponseHead};
 pub use method::{Framing, Method, Scheme, Version};
 pub use name::{Known, Name};

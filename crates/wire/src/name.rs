@@ -117,7 +117,7 @@ known! {
 /// Bytes of the longest known name.
 const LONGEST: usize = 32;
 /// Room for the longest one and `: `.
-const PREFIX: usize = LONGEST + 2;
+pub(crate) const PREFIX: usize = LONGEST + 2;
 
 const fn padded(text: &str) -> ([u8; PREFIX], u8) {
     let mut out = [b' '; PREFIX];

@@ -21,6 +21,38 @@ pub(crate) fn control(bytes: &[u8], from: usize) -> usize {
     find(bytes, from, |block| (within(block, 0, 0x1f) | equal(block, 0x7f)) & !equal(block, b'\t'))
 }
 
+/// How many control bytes there are, HTAB not counted.
+#[inline]
+pub(crate) fn count_controls(bytes: &[u8]) -> usize {
+    let hits = |block: u8x16| (within(block, 0, 0x1f) | equal(block, 0x7f)) & !equal(block, b'\t');
+    let (blocks, rest) = bytes.as_chunks::<16>();
+    let mut last = [b' '; 16];
+    last[..rest.len()].copy_from_slice(rest);
+    // A hit is a lane of -1. A lane counts to 255: so many blocks at most before the lanes are added up.
+    let mut sum = u8x16::ZERO - hits(u8x16::new(last));
+    let mut count = 0;
+    for (at, block) in blocks.iter().enumerate() {
+        if at % 254 == 253 {
+            count += lanes(std::mem::replace(&mut sum, u8x16::ZERO));
+        }
+        sum -= hits(u8x16::new(*block));
+    }
+    count + lanes(sum)
+}
+
+/// The sum of all lanes.
+#[inline(always)]
+fn lanes(counts: u8x16) -> usize {
+    const EVEN: u64 = 0x00ff_00ff_00ff_00ff;
+    let bytes = counts.to_array();
+    let (words, _) = bytes.as_chunks::<8>();
+    words.iter().fold(0, |all, word| {
+        let word = u64::from_ne_bytes(*word);
+        let pairs = (word & EVEN) + (word >> 8 & EVEN);
+        all + (pairs.wrapping_mul(0x0001_0001_0001_0001) >> 48) as usize
+    })
+}
+
 /// Index of the first control byte, HTAB among them, from `from` on.
 #[inline(always)]
 pub(crate) fn control_or_tab(bytes: &[u8], from: usize) -> usize {
@@ -125,6 +157,18 @@ mod tests {
             }
         }
         assert_eq!(scan(b"", 0), 0);
+    }
+
+    #[test]
+    fn counts_every_control_byte() {
+        for len in [0, 1, 15, 16, 17, 40, 5000] {
+            for byte in 0..=255u8 {
+                let text = vec![byte; len];
+                let each = usize::from(!chars::is_text_byte(byte));
+                assert_eq!(count_controls(&text), each * len, "{byte} {len} times");
+            }
+        }
+        assert_eq!(count_controls(b"a: b\r\nc:\td\r\n\x7f and more than one block of it"), 5);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use narthex_contract::ServiceId;
 use narthex_discovery::dns::DnsSettings;
 use narthex_net::H2Limits;
 use narthex_proxy::{Balance, HostRule, Protocol, Service, ServiceTimes, Settings, State};
-use narthex_wire::Limits;
+use narthex_wire::{Authority, Limits};
 
 use super::Work;
 
@@ -80,15 +80,26 @@ fn settings(work: &mut Work<'_>, service: &config::Service) -> Option<Settings> 
     }
     let times = &service.timeouts;
     let bounds = &service.bounds;
-    let authority = service.addresses().first().map(|first| first.address.authority()).unwrap_or_default();
+    let first = service.addresses().first()?;
+    let mut checked = |text: &str| {
+        let help = "write a host name or an IP address, with or without a port";
+        let message = format!("`{text}` is not a host that can be sent");
+        let parsed = Authority::parse(text).ok();
+        parsed.or_else(|| {
+            work.error("invalid_host", first.address.span, message, help);
+            None
+        })
+    };
+    let authority = checked(&first.address.authority())?;
+    let host = match &service.host {
+        config::HostRule::Keep => HostRule::Keep,
+        config::HostRule::Service => HostRule::Fixed(authority.clone()),
+        config::HostRule::Name(name) => HostRule::Fixed(checked(name)?),
+    };
     Some(Settings {
         protocol: protocol.unwrap_or(Protocol::Http1),
-        host: match &service.host {
-            config::HostRule::Keep => HostRule::Keep,
-            config::HostRule::Service => HostRule::Fixed(authority.as_str().into()),
-            config::HostRule::Name(name) => HostRule::Fixed(name.as_str().into()),
-        },
-        authority: authority.as_str().into(),
+        host,
+        authority,
         balance: match service.balance {
             config::Balance::RoundRobin => Balance::RoundRobin,
             config::Balance::LeastRequest => Balance::LeastRequest,

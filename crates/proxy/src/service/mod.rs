@@ -16,7 +16,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use narthex_net::H2Limits;
 use narthex_telemetry::ServiceSeries;
-use narthex_wire::Limits;
+use narthex_wire::{Authority, Limits};
 
 /// The protocol spoken to a service's instances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub enum HostRule {
     /// What the client asked for.
     Keep,
     /// This text: the service's own name, or one that was configured.
-    Fixed(Box<str>),
+    Fixed(Authority),
 }
 
 /// A service's time-outs.
@@ -67,7 +67,7 @@ pub struct Settings {
     pub protocol: Protocol,
     pub host: HostRule,
     /// The service's own host and port: what it is told where the client asked for none (HTTP/1.0).
-    pub authority: Box<str>,
+    pub authority: Authority,
     pub balance: Balance,
     pub times: ServiceTimes,
     pub limits: Limits,
@@ -85,7 +85,7 @@ impl Default for Settings {
         Self {
             protocol: Protocol::Http1,
             host: HostRule::Keep,
-            authority: "localhost".into(),
+            authority: Authority::parse("localhost").expect("it is a host name"),
             balance: Balance::RoundRobin,
             times: ServiceTimes::default(),
             limits: Limits::default(),

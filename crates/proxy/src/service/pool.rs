@@ -1,11 +1,12 @@
 //! One worker's kept connections to instances. They survive reloads, because they are keyed by instance.
 
 use std::cell::Cell;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use ahash::AHashMap;
 use narthex_net::{H1Client, H2Client};
 
 use super::{Instance, Place, Service};
@@ -35,7 +36,25 @@ struct PerInstance {
 
 /// All pools of one worker.
 #[derive(Default)]
-pub struct Pools(AHashMap<u64, PerInstance>);
+pub struct Pools(HashMap<u64, PerInstance, BuildHasherDefault<ById>>);
+
+/// Instances are numbered one after the other, by ourselves: one multiplication spreads them well enough.
+#[derive(Default)]
+struct ById(u64);
+
+impl Hasher for ById {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("the keys are numbers")
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        self.0 = id.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
 
 /// Counts a stream of a shared connection while it is open.
 pub struct StreamPlace(Rc<Cell<usize>>);

@@ -4,7 +4,7 @@
 use super::line::FieldLine;
 use crate::chars;
 use crate::error::ParseError;
-use crate::head::{Entry, Head, Span};
+use crate::head::{Entry, Head, Seen, Span};
 use crate::message::{Connection, is_end_to_end};
 use crate::method::Version;
 use crate::name::Known;
@@ -48,7 +48,7 @@ impl Collected {
     pub fn take(
         &mut self,
         arena: &[u8],
-        entries: &mut Vec<Entry>,
+        (entries, seen): (&mut Vec<Entry>, &mut Seen),
         line: FieldLine,
         side: Side,
         version: Version,
@@ -61,6 +61,7 @@ impl Collected {
         if Known::is_reserved_number(line.known) {
             return self.reserved(arena, line.value, line.known, side, version);
         }
+        seen.add(line.known);
         entries.push(Entry::new(line.name, line.value, line.known, line.plain));
         Ok(())
     }
@@ -68,7 +69,6 @@ impl Collected {
     /// After the last line: removes what `Connection` named, settles `Upgrade`.
     #[inline(always)]
     pub fn finish(&mut self, head: &mut Head, version: Version) {
-        head.see_all();
         if !self.nominated.is_empty() {
             self.remove_nominated(head);
         }

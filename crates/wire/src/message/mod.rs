@@ -4,7 +4,7 @@
 mod request;
 mod response;
 
-pub use request::{RequestHead, RequestMark};
+pub use request::{Authority, RequestHead, RequestMark};
 pub use response::ResponseHead;
 
 pub(crate) use request::{Form, Target};

@@ -48,6 +48,25 @@ pub struct RequestHead {
     pub(crate) extras: Extras,
 }
 
+/// A host name or an IP address, with or without a port: checked once, where it is configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authority(Box<str>);
+
+impl Authority {
+    /// # Errors
+    /// When it is neither a host name nor an IP address, with or without a port.
+    pub fn parse(text: &str) -> Result<Authority, InvalidTarget> {
+        if !target::is_authority(text.as_bytes(), false) {
+            return Err(InvalidTarget::Authority);
+        }
+        Ok(Authority(text.into()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// A point in the history of a [`RequestHead`].
 #[derive(Clone, Debug)]
 pub struct RequestMark {
@@ -212,6 +231,15 @@ impl RequestHead {
             return Err(InvalidTarget::Authority);
         }
         self.target.authority = self.store(authority)?;
+        Ok(())
+    }
+
+    /// As [`RequestHead::set_authority`], with one that was checked before.
+    ///
+    /// # Errors
+    /// When the head is full.
+    pub fn point_to(&mut self, authority: &Authority) -> Result<(), InvalidTarget> {
+        self.target.authority = self.store(&authority.0)?;
         Ok(())
     }
 
