@@ -1,7 +1,6 @@
 //! One worker's kept connections to instances. They survive reloads, because they are keyed by instance.
 
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -36,7 +35,10 @@ struct PerInstance {
 
 /// All pools of one worker.
 #[derive(Default)]
-pub struct Pools(HashMap<u64, PerInstance, BuildHasherDefault<ById>>);
+pub struct Pools(
+    #[expect(clippy::disallowed_types, reason = "with a hasher that is cheaper still")]
+    std::collections::HashMap<u64, PerInstance, BuildHasherDefault<ById>>,
+);
 
 /// Instances are numbered one after the other, by ourselves: one multiplication spreads them well enough.
 #[derive(Default)]
