@@ -86,7 +86,7 @@ fn settings(work: &mut Work<'_>, service: &config::Service) -> Option<Settings> 
         let message = format!("`{text}` is not a host that can be sent");
         let parsed = Authority::parse(text).ok();
         parsed.or_else(|| {
-            work.error("invalid_host", first.address.span, message, help);
+            work.error("invalid_host", first.span, message, help);
             None
         })
     };
