@@ -80,7 +80,8 @@ fn settings(work: &mut Work<'_>, service: &config::Service) -> Option<Settings> 
     }
     let times = &service.timeouts;
     let bounds = &service.bounds;
-    let first = service.addresses().first()?;
+    let addresses = service.addresses();
+    let first = addresses.first()?;
     let mut checked = |text: &str| {
         let help = "write a host name or an IP address, with or without a port";
         let message = format!("`{text}` is not a host that can be sent");
