@@ -109,7 +109,7 @@ pub async fn respond(run: &mut Run, line: &mut Line<'_>, mut answer: Answer) -> 
 pub fn stamp(run: &mut Run, line: &Line<'_>) {
     let head = &mut run.response.head;
     if head.get_known(Known::Date).is_none() {
-        line.worker.with_date(|date| put_known(head, Known::Date, date));
+        line.worker.put_date(head);
     }
     if !run.exchange.request_id_is_handled && !run.exchange.request_id.is_empty() {
         put_known(head, Known::XRequestId, run.exchange.request_id.as_bytes());

@@ -34,7 +34,7 @@ const WARM: Duration = Duration::from_secs(1);
 /// Serves one connection to its end.
 pub async fn serve(stream: Stream, peer: std::net::SocketAddr, listener: usize, worker: Rc<Worker>) {
     let registered = worker.register();
-    let peer = Rc::new(Peer { address: peer, text: peer.ip().to_canonical().to_string().into() });
+    let peer = Rc::new(Peer::new(peer));
     let mut deadline = Deadline::default();
     let mut inbound = Inbound::H1(H1Server::new(stream));
     let mut served = 0;
@@ -67,6 +67,7 @@ pub async fn serve(stream: Stream, peer: std::net::SocketAddr, listener: usize, 
                 if let Inbound::H1(server) = &mut inbound {
                     server.rest();
                 }
+                peer.rest();
             }
             Next::Close => break,
             Next::Drop => return,

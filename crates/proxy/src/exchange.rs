@@ -1,5 +1,6 @@
 //! The storage of one exchange, and how it waits: every wait ends by an event, a time-out, or the client leaving.
 
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -12,6 +13,7 @@ use narthex_net::{Deadline, Inbound};
 use narthex_wire::{RequestParser, ResponseHead};
 
 use crate::chain::Reached;
+use crate::forwarded::Told;
 use crate::pump::{OwnBody, Pump};
 use crate::snapshot::{Gateway, ListenerPlan, Route};
 use crate::worker::{Pinned, Worker};
@@ -67,11 +69,24 @@ impl Run {
 }
 
 /// The client's end of the socket.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Peer {
     pub address: SocketAddr,
     /// The address's IP as text, made once per connection.
     pub text: Box<str>,
+    /// What services were told of it last.
+    pub(crate) told: RefCell<Option<Told>>,
+}
+
+impl Peer {
+    pub fn new(address: SocketAddr) -> Self {
+        Self { address, text: address.ip().to_canonical().to_string().into(), told: RefCell::default() }
+    }
+
+    /// Gives memory back while the connection is idle.
+    pub fn rest(&self) {
+        self.told.take();
+    }
 }
 
 /// The way to the client, for the length of one exchange.

@@ -57,7 +57,7 @@ fn prepare(run: &mut Run, line: &Line<'_>, service: &Service, route: &Route) {
     let exchange = &mut run.exchange;
     if !run.is_prepared {
         run.is_prepared = true;
-        forwarded::forward(line.plan.forwarded, exchange, line.peer.text.as_bytes(), &mut run.scratch);
+        forwarded::forward(line.plan.forwarded, exchange, line.peer, &mut run.scratch);
         let edited = match &route.edit {
             PathEdit::Keep => Ok(()),
             PathEdit::Strip(prefix) => exchange.request.set_path(stripped(&exchange.path, prefix)),

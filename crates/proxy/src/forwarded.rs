@@ -5,9 +5,10 @@
 use std::net::IpAddr;
 
 use narthex_contract::Exchange;
-use narthex_wire::{Head, Known, Name};
+use narthex_wire::{Head, Known, Lines, Name, Version};
 
-use crate::problem::{put_all, put_known};
+use crate::exchange::Peer;
+use crate::problem::put_known;
 
 /// How a listener treats forwarding fields.
 #[derive(Debug, Clone, Copy, Default)]
@@ -70,32 +71,62 @@ pub fn goes_in_circles(head: &Head) -> bool {
     passes >= MAX_PASSES
 }
 
-/// Writes what the service should know. `peer_text`: the peer's address as text.
-pub fn forward(rules: ForwardedRules, exchange: &mut Exchange, peer_text: &[u8], scratch: &mut Vec<u8>) {
+/// The fields of an ordinary request of a connection, for as long as its requests ask for the same host.
+#[derive(Debug)]
+pub struct Told {
+    authority: Box<str>,
+    scheme: &'static str,
+    version: Version,
+    lines: Lines,
+}
+
+impl Told {
+    fn new(peer: &str, authority: &str, scheme: &'static str, version: Version) -> Self {
+        let lines = Lines::new([
+            (Known::XForwardedFor, peer.as_bytes()),
+            (Known::XForwardedProto, scheme.as_bytes()),
+            (Known::XForwardedHost, authority.as_bytes()),
+            (Known::Via, pass(version)),
+        ]);
+        debug_assert!(lines.is_ok(), "addresses, schemes and hosts are visible text");
+        Self { authority: authority.into(), scheme, version, lines: lines.unwrap_or_default() }
+    }
+}
+
+/// Our entry in `Via`.
+fn pass(version: Version) -> &'static [u8] {
+    match version {
+        Version::Http10 => b"1.0 narthex",
+        Version::Http11 => b"1.1 narthex",
+        Version::Http2 => b"2.0 narthex",
+    }
+}
+
+/// Writes what the service should know.
+pub fn forward(rules: ForwardedRules, exchange: &mut Exchange, peer: &Peer, scratch: &mut Vec<u8>) {
     let is_trusted = rules.trusted_hops > 0;
-    let proto = exchange.scheme().as_bytes();
-    let pass: &[u8] = match exchange.request.version {
-        narthex_wire::Version::Http10 => b"1.0 narthex",
-        narthex_wire::Version::Http11 => b"1.1 narthex",
-        narthex_wire::Version::Http2 => b"2.0 narthex",
-    };
+    let scheme = exchange.scheme();
+    let proto = scheme.as_bytes();
+    let version = exchange.request.version;
     let authority = exchange.authority.as_str();
     let head = &mut exchange.request.head;
     if !is_trusted && !rules.standard && !authority.is_empty() && head.get_known(Known::Via).is_none() {
-        // As nearly always: in one go.
+        // As nearly always: all in one go.
         head.remove(&PORT);
         head.remove(&STANDARD);
-        put_all(
-            head,
-            [
-                (Known::XForwardedFor, peer_text),
-                (Known::XForwardedProto, proto),
-                (Known::XForwardedHost, authority.as_bytes()),
-                (Known::Via, pass),
-            ],
-        );
+        let mut told = peer.told.borrow_mut();
+        let is_same = |told: &&mut Told| {
+            told.version == version && told.scheme == scheme && *told.authority == *authority
+        };
+        let told = match told.as_mut().filter(is_same) {
+            Some(told) => told,
+            None => told.insert(Told::new(&peer.text, authority, scheme, version)),
+        };
+        let stored = head.put_lines(&told.lines);
+        debug_assert!(stored.is_ok(), "a head that was read has room for four fields");
         return;
     }
+    let peer_text = peer.text.as_bytes();
     if is_trusted {
         scratch.clear();
         join(head, Known::XForwardedFor, scratch);
@@ -125,12 +156,12 @@ pub fn forward(rules: ForwardedRules, exchange: &mut Exchange, peer_text: &[u8],
         put_known(head, Known::Forwarded, scratch);
     }
     if head.get_known(Known::Via).is_none() {
-        put_known(head, Known::Via, pass);
+        put_known(head, Known::Via, pass(version));
         return;
     }
     scratch.clear();
     join(head, Known::Via, scratch);
-    scratch.extend_from_slice(pass);
+    scratch.extend_from_slice(pass(version));
     put_known(head, Known::Via, scratch);
 }
 

@@ -3,7 +3,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -83,7 +82,7 @@ impl<'w> Ways<'w> {
         Some(Inside {
             finish,
             server: Inbound::Inner(server),
-            peer: Peer { address: parent.client.peer, text: text_of(parent.client.peer) },
+            peer: Peer::new(parent.client.peer),
             listener: self.listener,
             plan,
             snapshot: Rc::clone(&self.snapshot),
@@ -93,10 +92,6 @@ impl<'w> Ways<'w> {
             due,
         })
     }
-}
-
-fn text_of(peer: SocketAddr) -> Box<str> {
-    peer.ip().to_canonical().to_string().into()
 }
 
 /// What goes from an exchange to those inside it: who the client is, the trace, the request id, the host.
@@ -161,7 +156,7 @@ async fn call(
     // Its path is what the destination wrote: the route's `strip` and `rewrite` are not for it.
     run.is_prepared = true;
     let Run { exchange, scratch, .. } = &mut *run;
-    forwarded::forward(line.plan.forwarded, exchange, line.peer.text.as_bytes(), scratch);
+    forwarded::forward(line.plan.forwarded, exchange, line.peer, scratch);
     let asked = forward(run, line, service, &route).await?;
     run.route = Some(route);
     Ok(match asked {

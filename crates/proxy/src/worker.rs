@@ -13,7 +13,8 @@ use std::time::Duration;
 use narthex_contract::{Locals, Moment};
 use narthex_net::runtime::{Accepting, sleep, spawn};
 use narthex_net::{Clock, Deadline};
-use narthex_telemetry::{AccessLog, AccessRecord, AccessWriter, DateCache, Metrics, WorkerMetrics};
+use narthex_telemetry::{AccessLog, AccessRecord, AccessWriter, Metrics, WorkerMetrics, http_date};
+use narthex_wire::{Head, Known, Lines};
 use slab::Slab;
 use tokio::sync::{mpsc, oneshot};
 
@@ -148,7 +149,8 @@ pub struct Worker {
     position: Cell<u32>,
     now: Cell<u64>,
     unix_offset_ms: Cell<u64>,
-    dates: RefCell<DateCache>,
+    /// The second, and the line of its `Date`.
+    date: RefCell<(u64, Lines)>,
     metrics: Arc<Metrics>,
     access: Option<(RefCell<AccessLog>, Arc<AccessWriter>)>,
     load: Arc<Load>,
@@ -174,7 +176,7 @@ impl Worker {
             position: Cell::new((random >> 32) as u32),
             now: Cell::new(1),
             unix_offset_ms: Cell::new(0),
-            dates: RefCell::default(),
+            date: RefCell::default(),
             metrics: seed.metrics,
             access: seed.access.map(|(log, writer)| (RefCell::new(log), writer)),
             load: seed.load,
@@ -322,8 +324,15 @@ impl Worker {
         position
     }
 
-    pub fn with_date(&self, use_it: impl FnOnce(&[u8])) {
-        use_it(self.dates.borrow_mut().http(self.unix_ms()));
+    /// Puts `Date` into a response. Made once per second.
+    pub fn put_date(&self, head: &mut Head) {
+        let (second, mut date) = (self.unix_ms() / 1_000, self.date.borrow_mut());
+        if date.0 != second {
+            let lines = Lines::new([(Known::Date, &http_date(second))]);
+            *date = (second, lines.expect("a date is visible text"));
+        }
+        let stored = head.put_lines(&date.1);
+        debug_assert!(stored.is_ok(), "a head has room for a date");
     }
 
     /// Writes an access-log line, if there is a log.

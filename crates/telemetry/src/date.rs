@@ -23,12 +23,11 @@ fn two(out: &mut [u8], value: u32) {
 pub struct DateCache {
     second: u64,
     rfc3339: [u8; 24],
-    http: [u8; 29],
 }
 
 impl Default for DateCache {
     fn default() -> Self {
-        let mut cache = Self { second: u64::MAX, rfc3339: *b"1970-01-01T00:00:00.000Z", http: [b' '; 29] };
+        let mut cache = Self { second: u64::MAX, rfc3339: *b"1970-01-01T00:00:00.000Z" };
         cache.refresh(0);
         cache
     }
@@ -50,7 +49,6 @@ impl DateCache {
         two(&mut out[11..13], of_day / 3_600);
         two(&mut out[14..16], of_day / 60 % 60);
         two(&mut out[17..19], of_day % 60);
-        self.http = http_date(second);
     }
 
     /// `2026-11-23T01:02:03.456Z`
@@ -62,15 +60,9 @@ impl DateCache {
         two(&mut out[21..23], millis % 100);
         out
     }
-
-    /// `Mon, 23 Nov 2026 01:02:03 GMT`
-    pub fn http(&mut self, unix_ms: u64) -> &[u8; 29] {
-        self.refresh(unix_ms / 1_000);
-        &self.http
-    }
 }
 
-/// IMF-fixdate of seconds since 1970.
+/// IMF-fixdate of seconds since 1970: `Mon, 23 Nov 2026 01:02:03 GMT`.
 pub fn http_date(second: u64) -> [u8; 29] {
     const DAYS: [&[u8; 3]; 7] = [b"Thu", b"Fri", b"Sat", b"Sun", b"Mon", b"Tue", b"Wed"];
     const MONTHS: [&[u8; 3]; 12] =
@@ -98,7 +90,7 @@ mod tests {
     fn formats_known_dates() {
         let mut cache = DateCache::default();
         assert_eq!(&cache.rfc3339(1_709_251_199_007), b"2024-02-29T23:59:59.007Z");
-        assert_eq!(cache.http(1_709_251_199_007), b"Thu, 29 Feb 2024 23:59:59 GMT");
+        assert_eq!(&http_date(1_709_251_199), b"Thu, 29 Feb 2024 23:59:59 GMT");
         assert_eq!(&http_date(784_111_777), b"Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(&cache.rfc3339(0), b"1970-01-01T00:00:00.000Z");
     }

@@ -32,7 +32,7 @@ impl Span {
 }
 
 /// One field: where its name and value are in the arena.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
     name_start: u32,
     value: Span,
@@ -58,6 +58,13 @@ impl Entry {
             known,
             flags: if plain { ALIVE | PLAIN } else { ALIVE },
         }
+    }
+
+    /// The same, so many bytes further in the arena.
+    #[inline(always)]
+    fn behind(self, bytes: u32) -> Entry {
+        let value = Span { start: self.value.start + bytes, ..self.value };
+        Entry { name_start: self.name_start + bytes, value, ..self }
     }
 
     #[inline]
@@ -115,7 +122,39 @@ pub(crate) struct Seen([u64; 2]);
 /// [`Seen`] keeps one bit for each.
 const _: () = assert!(Known::ALL.len() < 128, "the set of seen names has 128 bits");
 
+/// Lines that are put into many heads: written and checked once.
+#[derive(Clone, Debug, Default)]
+pub struct Lines {
+    text: Vec<u8>,
+    /// As if the text began at 0.
+    entries: Vec<Entry>,
+    seen: Seen,
+}
+
+impl Lines {
+    /// Lines of known fields.
+    ///
+    /// # Errors
+    /// As [`Head::set`].
+    pub fn new<const N: usize>(fields: [(Known, &[u8]); N]) -> Result<Lines, InvalidValue> {
+        let mut head = Head::new();
+        head.put_all(fields)?;
+        Ok(Lines { text: head.arena, entries: head.entries, seen: head.seen })
+    }
+}
+
 impl Seen {
+    #[inline(always)]
+    fn meets(self, other: Seen) -> bool {
+        (self.0[0] & other.0[0]) | (self.0[1] & other.0[1]) != 0
+    }
+
+    #[inline(always)]
+    fn unite(&mut self, other: Seen) {
+        self.0[0] |= other.0[0];
+        self.0[1] |= other.0[1];
+    }
+
     /// [`UNKNOWN`] sets the highest bit, which belongs to no name.
     #[inline(always)]
     pub fn add(&mut self, number: u8) {
@@ -287,6 +326,25 @@ impl Head {
             self.arena.truncate(begun);
             return Err(InvalidValue::Control);
         }
+        Ok(())
+    }
+
+    /// As [`Head::put_all`], with lines that were made before.
+    ///
+    /// # Errors
+    /// When the head is full.
+    #[inline]
+    pub fn put_lines(&mut self, lines: &Lines) -> Result<(), InvalidValue> {
+        if self.seen.meets(lines.seen) {
+            self.remove_where(|e, _| e.known != UNKNOWN && lines.entries.iter().any(|l| l.known == e.known));
+        }
+        if !self.has_room(lines.text.len()) {
+            return Err(InvalidValue::TooLong);
+        }
+        let start = self.arena.len() as u32;
+        self.arena.extend_from_slice(&lines.text);
+        self.entries.extend(lines.entries.iter().map(|entry| entry.behind(start)));
+        self.seen.unite(lines.seen);
         Ok(())
     }
 

@@ -16,7 +16,7 @@ pub use h1::{
     BodyDecoder, CHUNK_END, Event, LAST_CHUNK, Limits, Progress, RequestParser, ResponseParser, Step,
     chunk_prefix, encode_request, encode_response, encode_trailers,
 };
-pub use head::{Field, Head, Mark};
+pub use head::{Field, Head, Lines, Mark};
 pub use message::{Authority, Connection, RequestHead, RequestMark, ResponseHead};
 pub use method::{Framing, Method, Scheme, Version};
 pub use name::{Known, Name};

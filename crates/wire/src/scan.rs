@@ -29,15 +29,11 @@ pub(crate) fn count_controls(bytes: &[u8]) -> usize {
     let mut last = [b' '; 16];
     last[..rest.len()].copy_from_slice(rest);
     // A hit is a lane of -1. A lane counts to 255: so many blocks at most before the lanes are added up.
-    let mut sum = u8x16::ZERO - hits(u8x16::new(last));
-    let mut count = 0;
-    for (at, block) in blocks.iter().enumerate() {
-        if at % 254 == 253 {
-            count += lanes(std::mem::replace(&mut sum, u8x16::ZERO));
-        }
-        sum -= hits(u8x16::new(*block));
+    let mut count = lanes(u8x16::ZERO - hits(u8x16::new(last)));
+    for few in blocks.chunks(255) {
+        count += lanes(few.iter().fold(u8x16::ZERO, |sum, block| sum - hits(u8x16::new(*block))));
     }
-    count + lanes(sum)
+    count
 }
 
 /// The sum of all lanes.
