@@ -21,7 +21,8 @@ const FIELD_BYTES: usize = 1_024;
 /// How long lines gather before they are written.
 const GATHER: Duration = Duration::from_millis(20);
 
-/// What is known of one request. Empty texts and `None` are left out of the line.
+/// What is known of one request. Empty texts and `None` are left out of the line. Names, codes, methods and protocols are
+/// written as they are: nothing in them needs escaping.
 #[derive(Debug, Clone, Copy)]
 pub struct AccessRecord<'a> {
     pub unix_ms: u64,
@@ -58,19 +59,19 @@ impl AccessRecord<'_> {
         let mut line = Line(out);
         line.plain(key!(first "time"), &dates.rfc3339(self.unix_ms));
         line.text(key!("request_id"), self.request_id.as_bytes(), 128);
-        line.text(key!("trace_id"), self.trace_id, 32);
+        line.plain(key!("trace_id"), self.trace_id);
         write_ip(&mut line, key!("client"), self.client);
         write_optional(&mut line, key!("caller"), self.caller);
-        line.text(key!("method"), self.method.as_bytes(), 32);
+        line.plain(key!("method"), self.method.as_bytes());
         line.text(key!("host"), self.host.as_bytes(), 255);
         line.text(key!("path"), self.path.as_bytes(), FIELD_BYTES);
-        line.text(key!("protocol"), self.protocol.as_bytes(), 16);
+        line.plain(key!("protocol"), self.protocol.as_bytes());
         line.number(key!("status"), u64::from(self.status));
-        write_optional(&mut line, key!("reason"), self.reason);
+        write_name(&mut line, key!("reason"), self.reason);
         write_optional(&mut line, key!("detail"), self.detail);
-        write_optional(&mut line, key!("gateway"), Some(self.gateway));
-        write_optional(&mut line, key!("route"), Some(self.route));
-        write_optional(&mut line, key!("service"), self.service);
+        write_name(&mut line, key!("gateway"), Some(self.gateway));
+        write_name(&mut line, key!("route"), Some(self.route));
+        write_name(&mut line, key!("service"), self.service);
         if let Some(instance) = self.instance {
             write_address(&mut line, key!("instance"), instance);
             line.number(key!("attempts"), u64::from(self.attempts));
@@ -83,6 +84,14 @@ impl AccessRecord<'_> {
         line.number(key!("bytes_out"), self.bytes_out);
         write_optional(&mut line, key!("shadow"), Some(self.shadowed));
         out.extend_from_slice(b"}\n");
+    }
+}
+
+/// A name of the configuration, or a reason's code: letters, digits, `_`, `-`.
+#[inline(always)]
+fn write_name(line: &mut Line<'_>, key: &'static str, name: Option<&str>) {
+    if let Some(name) = name.filter(|name| !name.is_empty()) {
+        line.plain(key, name.as_bytes());
     }
 }
 

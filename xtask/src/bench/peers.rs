@@ -45,6 +45,10 @@ struct Slice {
 }
 
 pub fn run(options: &Options) -> anyhow::Result<()> {
+    let keys = WORKLOADS.map(|(_, key, _)| key);
+    if let Some(unknown) = options.workloads.iter().find(|word| !keys.contains(&word.as_str())) {
+        bail!("there is no workload `{unknown}`: {}", keys.join(", "));
+    }
     for tool in ["wrk", "h2load"] {
         which(tool)
             .with_context(|| format!("{tool} is missing (Debian: apt-get install wrk nghttp2-client)"))?;
