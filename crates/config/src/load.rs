@@ -2,7 +2,7 @@
 //! of all steps come out at once. Reads only through what the caller hands in.
 
 use crate::file::File;
-use crate::{check, merge, resolve};
+use crate::{check, merge, pem, resolve};
 use narthex_document::{Diagnostic, Node, Sources, Span, Value, from_node, parse, sort};
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -158,6 +158,7 @@ impl<'a> Loader<'a> {
         }
         let base = path.parent().unwrap_or(Path::new("")).to_owned();
         let includes = take(&mut node, "include");
+        pem::read(&mut node, &base, self);
         resolve::resolve(&mut node, &base, self);
         self.open.push(normal(path));
         if let Some(includes) = includes {

@@ -14,6 +14,7 @@ mod registry;
 mod reply;
 mod slots;
 mod stage;
+mod tls;
 mod trace;
 mod variable;
 
@@ -31,5 +32,6 @@ pub use registry::{DestinationEntry, PolicyEntry, RegisteredDestination, Registe
 pub use reply::{ClientText, Detail, OperatorText, Reply, Response};
 pub use slots::{Slot, SlotType, SlotValue, Slots};
 pub use stage::{Hooks, Stage};
+pub use tls::{ClientCertificate, Tls};
 pub use trace::{TraceContext, write_hex};
 pub use variable::{Template, VARIABLES, Variable, VariableDoc, VariableError};

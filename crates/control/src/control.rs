@@ -17,6 +17,7 @@ use serde::Serialize;
 use thiserror::Error;
 use tokio::sync::Mutex;
 
+use crate::certificates::{CertificateStatus, Certificates};
 use crate::compile::{Compiled, Keep, compile};
 use crate::feeds::Feeds;
 use crate::last_good::LastGood;
@@ -99,6 +100,7 @@ pub struct Status {
     pub connections: usize,
     pub listeners: BTreeMap<String, String>,
     pub services: BTreeMap<String, ServiceStatus>,
+    pub certificates: Vec<CertificateStatus>,
 }
 
 /// A service at one moment.
@@ -121,6 +123,7 @@ struct Live {
     keep: Keep,
     listeners: Listeners,
     feeds: Feeds,
+    certificates: Certificates,
     /// Replaced ones that exchanges still hold: the last reference is dropped here, not on a worker.
     old: Vec<Arc<Snapshot>>,
     snapshot: Arc<Snapshot>,
@@ -176,6 +179,7 @@ impl Control {
             keep,
             listeners,
             feeds: Feeds::default(),
+            certificates: Certificates::default(),
             old: Vec::new(),
             snapshot: empty,
             text: String::new(),
@@ -255,6 +259,7 @@ impl Control {
         texts: Option<BTreeMap<PathBuf, String>>,
     ) -> Result<Applied, Refused> {
         let mut keep = live.keep.copy();
+        keep.secured = live.certificates.secured();
         let checked = match check(&loaded, &mut keep, &self.metrics) {
             Ok(checked) => checked,
             Err(refused) => return Err(self.refuse(live, refused)),
@@ -290,10 +295,12 @@ impl Control {
         text: String,
         source: Source,
     ) {
-        let Compiled { mut snapshot, listeners, discovered, .. } = compiled;
+        let Compiled { mut snapshot, listeners, discovered, secured, .. } = compiled;
         snapshot.version = live.snapshot.version + 1;
         let snapshot = Arc::new(snapshot);
         live.feeds.start(discovered).await;
+        live.certificates.start(secured);
+        self.metrics.certificates(live.certificates.states());
         self.fleet.adopt(&snapshot).await;
         live.listeners.serve(&self.fleet, bound, &listeners).await;
         let replaced = std::mem::replace(&mut live.snapshot, snapshot);
@@ -327,6 +334,14 @@ impl Control {
     /// Forgets replaced snapshots that nothing holds any more. Called now and then.
     pub async fn tidy(&self) {
         self.live.lock().await.old.retain(|old| Arc::strong_count(old) > 1);
+    }
+
+    /// Looks at the files of certificates. Called twice a second.
+    pub async fn follow_certificates(&self) {
+        let mut live = self.live.lock().await;
+        if live.certificates.look() {
+            self.metrics.certificates(live.certificates.states());
+        }
     }
 
     pub async fn address(&self, listener: &str) -> Option<SocketAddr> {
@@ -372,6 +387,7 @@ impl Control {
             connections: self.fleet.connections(),
             listeners: live.listeners.all().map(|(name, at)| (name.to_owned(), at.to_string())).collect(),
             services: live.snapshot.services.iter().map(service).collect(),
+            certificates: live.certificates.status(),
         }
     }
 

@@ -13,6 +13,7 @@ mod listen;
 mod outbound;
 mod stream;
 pub mod system;
+pub mod tls;
 
 pub use buffer::{BodyBuffer, Chunk};
 pub use clock::Clock;

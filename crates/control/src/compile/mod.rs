@@ -1,5 +1,6 @@
 //! File -> Snapshot. Finds every problem that needs a registry or the router; starts nothing, binds nothing.
 
+mod certificates;
 mod chains;
 mod host;
 mod listeners;
@@ -16,6 +17,7 @@ use narthex_document::Diagnostic;
 use narthex_proxy::{Gateway, ListenerPlan, Snapshot, State};
 use narthex_telemetry::Metrics;
 
+pub use certificates::{Holder, Secured, client_tls, server_settings};
 pub use routes::known_destinations;
 pub use services::Discovered;
 
@@ -25,6 +27,8 @@ pub struct Keep {
     pub services: AHashMap<String, Arc<State>>,
     /// The indexes of listeners, by (name, address): stable as long as both are.
     pub listeners: Vec<(String, SocketAddr)>,
+    /// What holds certificates.
+    pub secured: Vec<Secured>,
 }
 
 /// A listener as compiled.
@@ -51,6 +55,7 @@ pub struct Compiled {
     pub snapshot: Snapshot,
     pub listeners: Vec<ListenerSpec>,
     pub discovered: Vec<Discovered>,
+    pub secured: Vec<Secured>,
     pub routes: Vec<RoutePlan>,
     /// By gateway's name, for `explain`.
     pub gateways: Vec<Arc<Gateway>>,
@@ -72,18 +77,19 @@ pub fn compile(
     problems: &mut Vec<Diagnostic>,
 ) -> Option<Compiled> {
     let before = problems.iter().filter(|problem| problem.is_error()).count();
-    let mut work = Work { file, metrics, problems, service_names: Vec::new() };
+    let mut work = Work { file, metrics, problems, service_names: Vec::new(), secured: Vec::new() };
     work.refuse_what_is_not_there();
     let (services, discovered) = services::compile(&mut work, keep);
     let (gateways, routes) = routes::compile(&mut work);
     let (plans, listeners) = listeners::compile(&mut work, keep, &gateways);
+    let secured = std::mem::take(&mut work.secured);
     let errors = problems.iter().filter(|problem| problem.is_error()).count();
     if errors > before {
         return None;
     }
     let gateways = gateways.into_iter().flatten().collect();
     let snapshot = Snapshot { version: 0, listeners: plans, services };
-    Some(Compiled { snapshot, listeners, discovered, routes, gateways })
+    Some(Compiled { snapshot, listeners, discovered, secured, routes, gateways })
 }
 
 /// One compilation.
@@ -92,6 +98,7 @@ pub(crate) struct Work<'w> {
     pub metrics: &'w Metrics,
     pub problems: &'w mut Vec<Diagnostic>,
     pub service_names: Vec<String>,
+    pub secured: Vec<Secured>,
 }
 
 impl Work<'_> {
@@ -111,9 +118,6 @@ impl Work<'_> {
             "remove it: this version cannot do it, and never runs a configuration with a promise missing";
         let file = self.file;
         for (_, listener) in file.listeners.iter() {
-            if let Some(certificate) = listener.certificates.first() {
-                self.error("not_available", certificate.span, "TLS on listeners is not available", later);
-            }
             if let Some(proxy) = listener.trusted_proxies.first() {
                 let help = "write `trusted_hops: 1` for one proxy of your own in front";
                 self.error("not_available", proxy.span, "`trusted_proxies` is not available", help);
@@ -166,6 +170,10 @@ impl Work<'_> {
 impl Keep {
     /// A copy to compile with: a configuration that is refused must leave no trace.
     pub fn copy(&self) -> Self {
-        Self { services: self.services.clone(), listeners: self.listeners.clone() }
+        Self {
+            services: self.services.clone(),
+            listeners: self.listeners.clone(),
+            secured: self.secured.clone(),
+        }
     }
 }
