@@ -9,20 +9,24 @@
     reason = "real sockets need real deadlines; no data-plane code lives here"
 )]
 
+mod authority;
 mod cases;
 mod client;
 mod gate;
 mod load;
 mod message;
+mod secure;
 mod service;
 mod wire;
 mod workspace;
 
+pub use authority::{Authority, Issued, Wanted};
 pub use cases::{Case, CaseError, Subject, SubjectGateway, find_cases, run_case};
 pub use client::RawClient;
 pub use gate::Gate;
 pub use load::{Failure, FailureKind, Load, LoadOptions, Report};
 pub use message::{BodyEnd, Fields, Head, Response};
+pub use secure::{TlsClient, TlsOptions};
 pub use service::{Conversation, FakeService, Next, Progress, Received, answer};
 pub use wire::Fault;
 pub use workspace::Workspace;
