@@ -1,14 +1,18 @@
 //! TLS to a service: whom to trust, which name the instance must prove, what we prove ourselves.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, ServerName};
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore};
 
+use super::identity::unix_now;
 use super::verify::{Anything, BySpiffeId};
 use super::{Certificate, MinVersion, provider};
+
+/// Seconds for which the system's authorities are not read again.
+const FRESH: i64 = 30;
 
 /// Whose signatures are believed.
 #[derive(Debug, Clone)]
@@ -66,7 +70,7 @@ impl ClientTls {
         let builder = if settings.accepts_anybody {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(Anything))
         } else {
-            let roots = Arc::new(roots(&settings.roots)?);
+            let roots = roots(&settings.roots)?;
             let mut verifier =
                 WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(provider()));
             if !settings.revocations.is_empty() {
@@ -95,26 +99,38 @@ impl ClientTls {
     }
 }
 
-fn roots(wanted: &Roots) -> Result<RootCertStore, String> {
-    let mut store = RootCertStore::empty();
+fn roots(wanted: &Roots) -> Result<Arc<RootCertStore>, String> {
     match wanted {
+        Roots::System => system_roots(),
         Roots::Given(all) => {
+            let mut store = RootCertStore::empty();
             for authority in all {
                 store
                     .add(authority.clone())
                     .map_err(|error| format!("an authority cannot be used: {error}"))?;
             }
-        }
-        Roots::System => {
-            let found = rustls_native_certs::load_native_certs();
-            // A store of hundreds may hold one that is odd: it is left out.
-            store.add_parsable_certificates(found.certs);
-            if store.is_empty() {
-                return Err(
-                    "this system has no certificate authorities: install them (ca-certificates)".into()
-                );
-            }
+            Ok(Arc::new(store))
         }
     }
+}
+
+/// The system's authorities: read once for all services of a configuration, and again for one that is loaded later.
+fn system_roots() -> Result<Arc<RootCertStore>, String> {
+    static KNOWN: Mutex<Option<(i64, Arc<RootCertStore>)>> = Mutex::new(None);
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let now = unix_now();
+    if let Some((read, store)) = &*known
+        && (0..FRESH).contains(&(now - read))
+    {
+        return Ok(Arc::clone(store));
+    }
+    let mut store = RootCertStore::empty();
+    // A store of hundreds may hold one that is odd: it is left out.
+    store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if store.is_empty() {
+        return Err("this system has no certificate authorities: install them (ca-certificates)".into());
+    }
+    let store = Arc::new(store);
+    *known = Some((now, Arc::clone(&store)));
     Ok(store)
 }
