@@ -13,6 +13,7 @@ use narthex_wire::{RequestParser, ResponseHead};
 
 use crate::chain::Reached;
 use crate::pump::{OwnBody, Pump};
+use crate::secure::Secured;
 use crate::snapshot::{Gateway, ListenerPlan, Route};
 use crate::worker::{Pinned, Worker};
 
@@ -67,11 +68,13 @@ impl Run {
 }
 
 /// The client's end of the socket.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Peer {
     pub address: SocketAddr,
     /// The address's IP as text, made once per connection.
     pub text: Box<str>,
+    /// Where the connection is encrypted.
+    pub secured: Option<Secured>,
 }
 
 /// The way to the client, for the length of one exchange.
