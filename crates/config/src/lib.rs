@@ -11,11 +11,13 @@ mod listener;
 mod load;
 mod matching;
 mod merge;
+mod pem;
 mod resolve;
 mod schema;
 mod service;
 mod show;
 mod test_case;
+mod tls;
 mod url;
 
 pub use bounds::{Bounds, BoundsRow, ServiceBounds, table as bounds_table};
@@ -26,7 +28,7 @@ pub use gateway::{
     RouteTimeouts, To,
 };
 pub use kind::{Mode, PolicyDef, no_settings};
-pub use listener::{Certificate, Forwarded, HttpVersion, Listener, TrustedProxy};
+pub use listener::{Forwarded, HttpVersion, Listener, TrustedProxy};
 pub use load::{LoadOptions, Loaded, load, load_text};
 pub use matching::{ClientKind, Match, MatchMap, Method, Methods, Predicate};
 pub use narthex_document::Kind;
@@ -34,6 +36,7 @@ pub use schema::{PolicySchema, schema};
 pub use service::{Balance, Dns, Health, HostRule, Instance, Protocol, Service, ServiceTimeouts};
 pub use show::show;
 pub use test_case::{CallerStub, Case, Expect, Stub};
+pub use tls::{Certificate, ClientProof, ListenerTls, Pem, ServiceTls, TlsVersion, UnknownName, Verify};
 pub use url::{HostPort, Scheme, ServiceUrl};
 
 #[cfg(test)]

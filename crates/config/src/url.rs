@@ -22,7 +22,7 @@ pub struct HostPort {
 pub enum Scheme {
     /// HTTP/1.1 on plain TCP.
     Http,
-    /// TLS; HTTP/2 when the service offers it by ALPN.
+    /// TLS; HTTP/1.1 unless the service's `protocol` says otherwise.
     Https,
     /// HTTP/2 on plain TCP, with prior knowledge (`h2c://`, `grpc://`).
     H2c,

@@ -3,8 +3,8 @@
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
-use narthex_contract::{EndCx, Verdicted};
-use narthex_telemetry::AccessRecord;
+use narthex_contract::{EndCx, Tls, Verdicted};
+use narthex_telemetry::{AccessRecord, TlsRecord};
 use narthex_wire::Version;
 
 use crate::exchange::Run;
@@ -110,10 +110,20 @@ fn end(run: &Run, worker: &Worker, is_client_gone: bool) {
                 bytes_in: exchange.bytes_in,
                 bytes_out: exchange.bytes_out,
                 shadowed: shadowed(run),
+                tls: exchange.tls.as_deref().map(record_tls),
             },
             exchange.trace.trace_id_hex(),
         )
     });
+}
+
+fn record_tls(tls: &Tls) -> TlsRecord<'_> {
+    TlsRecord {
+        version: tls.version,
+        cipher: tls.cipher,
+        sni: tls.sni.as_deref(),
+        client: tls.client.as_ref().map(|client| (&*client.subject, &*client.fingerprint)),
+    }
 }
 
 fn protocol(version: Version) -> &'static str {

@@ -17,6 +17,7 @@ mod problem;
 mod pump;
 mod request;
 mod routing;
+mod secure;
 mod service;
 mod snapshot;
 mod stream;
@@ -31,6 +32,7 @@ pub use problem::problem_json;
 pub use request::handle;
 pub use routing::RequestFacts;
 pub use routing::host_without_port;
+pub use secure::ListenerTls;
 pub use service::{
     Balance, HostRule, Instance, InstanceSet, Protocol, Service, ServiceTimes, Settings, State,
 };

@@ -51,6 +51,18 @@ pub struct AccessRecord<'a> {
     pub bytes_in: u64,
     pub bytes_out: u64,
     pub shadowed: &'a str,
+    /// Of an encrypted connection.
+    pub tls: Option<TlsRecord<'a>>,
+}
+
+/// What is logged of an encrypted connection.
+#[derive(Debug, Clone, Copy)]
+pub struct TlsRecord<'a> {
+    pub version: &'a str,
+    pub cipher: &'a str,
+    pub sni: Option<&'a str>,
+    /// Subject and fingerprint of the client's certificate.
+    pub client: Option<(&'a str, &'a str)>,
 }
 
 impl AccessRecord<'_> {
@@ -83,6 +95,15 @@ impl AccessRecord<'_> {
         line.number(key!("bytes_in"), self.bytes_in);
         line.number(key!("bytes_out"), self.bytes_out);
         write_optional(&mut line, key!("shadow"), Some(self.shadowed));
+        if let Some(tls) = &self.tls {
+            line.text(key!("tls"), tls.version.as_bytes(), 16);
+            line.text(key!("cipher"), tls.cipher.as_bytes(), 64);
+            write_optional(&mut line, key!("sni"), tls.sni);
+            if let Some((subject, fingerprint)) = tls.client {
+                line.text(key!("client_subject"), subject.as_bytes(), FIELD_BYTES);
+                line.text(key!("client_fingerprint"), fingerprint.as_bytes(), 64);
+            }
+        }
         out.extend_from_slice(b"}\n");
     }
 }
@@ -304,6 +325,7 @@ mod tests {
             reason: None,
             detail: None,
             gateway: "g",
+            tls: None,
             route: "r",
             service: Some("s"),
             instance: Some("127.0.0.1:80".parse().unwrap()),

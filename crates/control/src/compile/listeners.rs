@@ -45,6 +45,7 @@ pub(super) fn compile(
                 continue;
             }
         };
+        let tls = super::certificates::listener(work, name, listener);
         if plans.len() <= index {
             plans.resize_with(index + 1, || None);
         }
@@ -57,6 +58,8 @@ pub(super) fn compile(
                 standard: listener.forwarded == config::Forwarded::Both,
             },
             bounds: bounds(listener),
+            tls,
+            redirect: listener.redirect_to_https.as_ref().map(|port| port.get()),
         }));
         specs.push(ListenerSpec { index, name: name.to_string(), address });
     }
