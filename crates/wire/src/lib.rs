@@ -1,5 +1,5 @@
 //! What goes over the wire, without the wire: [`Head`], the typed heads of requests and responses,
-//! and the HTTP/1.1 codec for both sides (RFC 9110, RFC 9112).
+//! the HTTP/1.1 codec for both sides (RFC 9110, RFC 9112), and the ends of WebSocket frames (RFC 6455).
 //! Bytes come in, events and bytes go out. Nothing here may know a socket, a clock, a task or a policy.
 
 mod chars;
@@ -10,6 +10,7 @@ mod message;
 mod method;
 mod name;
 mod scan;
+pub mod websocket;
 
 pub use error::{InvalidName, InvalidTarget, InvalidValue, ParseError};
 pub use h1::{
