@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 
 /// Nothing answers with these over a socket; each with why.
 const UNPROVOKED: &[(&str, &str)] = &[
-    ("upgrade_refused", "no destination carries an upgrade, and a request for one is answered without it"),
     ("policy_unavailable", "no policy that comes with the gateway reads a feed: see the tests of the seams"),
     (
         "dispatch_too_deep",

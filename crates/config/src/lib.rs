@@ -22,8 +22,8 @@ pub use bounds::{Bounds, BoundsRow, ServiceBounds, table as bounds_table};
 pub use check::check;
 pub use file::{AccessLog, Admin, File, LogFormat, Version, Workers};
 pub use gateway::{
-    Deadline, DeadlineScope, Destination, EncodedSlashes, Gateway, HostPattern, PolicyRef, Route,
-    RouteTimeouts, To,
+    Deadline, DeadlineScope, Destination, EncodedSlashes, Gateway, HostPattern, OnRouteRemoved, PolicyRef,
+    Route, RouteTimeouts, To, Upgrade,
 };
 pub use kind::{Mode, PolicyDef, no_settings};
 pub use listener::{Certificate, Forwarded, HttpVersion, Listener, TrustedProxy};

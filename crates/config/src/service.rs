@@ -107,6 +107,8 @@ pub struct ServiceTimeouts {
     pub idle: Time,
     /// That the service may take nothing of the request. Default: `60s`.
     pub write: Time,
+    /// That a WebSocket may carry nothing, in both directions: then it is closed. Default: `1h`.
+    pub tunnel_idle: Time,
 }
 
 impl Default for ServiceTimeouts {
@@ -117,6 +119,7 @@ impl Default for ServiceTimeouts {
             first_byte: Time::from_secs(5),
             idle: Time::from_secs(60),
             write: Time::from_secs(60),
+            tunnel_idle: Time::from_secs(3_600),
         }
     }
 }

@@ -21,6 +21,8 @@ mod service;
 mod snapshot;
 mod stream;
 mod within;
+mod tunnel;
+mod upgrade;
 mod worker;
 
 pub use chain::{Chain, Link, Reached};
@@ -36,6 +38,6 @@ pub use service::{
 };
 pub use snapshot::{
     DeadlineScope, FallbackStep, Gateway, ListenerBounds, ListenerPlan, PathEdit, Route, RouteTimes,
-    Snapshot, TimesOverride, To,
+    Snapshot, TimesOverride, To, Upgrades,
 };
 pub use worker::{Phase, Worker};

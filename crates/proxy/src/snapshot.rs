@@ -72,6 +72,16 @@ impl Snapshot {
     }
 }
 
+impl Snapshot {
+    /// Whether a route of this name answers on the listener.
+    pub fn has_route(&self, listener: usize, label: &RouteLabel) -> bool {
+        self.listener(listener).is_some_and(|plan| {
+            let gateways = plan.gateways.iter().filter(|gateway| gateway.name == label.gateway);
+            gateways.flat_map(|gateway| &gateway.routes).any(|route| route.label.route == label.route)
+        })
+    }
+}
+
 /// What answers on one listener.
 pub struct ListenerPlan {
     pub name: Arc<str>,
@@ -154,6 +164,7 @@ pub struct Route {
     pub to: To,
     pub edit: PathEdit,
     pub fallback: Vec<FallbackStep>,
+    pub upgrades: Upgrades,
     pub times: RouteTimes,
     pub service_times: TimesOverride,
     /// `%2F` and `%5C` may stand in the path.
@@ -180,6 +191,20 @@ pub enum To {
     Kind(Box<dyn Destination>),
 }
 
+/// Which changes of protocol a route carries, and what becomes of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Upgrades {
+    pub websocket: bool,
+    /// A tunnel ends when a configuration goes live that does not have its route.
+    pub close_when_removed: bool,
+}
+
+impl Default for Upgrades {
+    fn default() -> Self {
+        Self { websocket: true, close_when_removed: false }
+    }
+}
+
 /// What happens to the path before it is forwarded.
 #[derive(Debug, Clone)]
 pub enum PathEdit {
@@ -202,6 +227,7 @@ pub struct TimesOverride {
     pub first_byte: Option<Duration>,
     pub idle: Option<Duration>,
     pub write: Option<Duration>,
+    pub tunnel_idle: Option<Duration>,
 }
 
 impl TimesOverride {
@@ -212,6 +238,7 @@ impl TimesOverride {
             first_byte: self.first_byte.unwrap_or(times.first_byte),
             idle: self.idle.unwrap_or(times.idle),
             write: self.write.unwrap_or(times.write),
+            tunnel_idle: self.tunnel_idle.unwrap_or(times.tunnel_idle),
             keep: times.keep,
         }
     }

@@ -1,11 +1,14 @@
 //! Streaming: the response to the client, the rest of the request to the service, both at once; and reading a
 //! request's body whole where a policy asked for that. Decides nothing about what is streamed.
 
+use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use narthex_contract::{Body, Detail, Reason, Reply, core};
 use narthex_net::{BodyBuffer, Fault, Fill, Inbound, Outbound};
+use narthex_telemetry::TunnelEnd;
 use narthex_wire::ResponseHead;
 
 use crate::answer::{Answer, refusal};
@@ -14,6 +17,7 @@ use crate::pump::{Broken, OwnBody, Pump, WaitsFor};
 use crate::routing::leaves_much_unread;
 use crate::service::Call;
 use crate::snapshot::DeadlineScope;
+use crate::tunnel::{Rules, Tunnel, drained};
 
 /// The request's whole body, at most `bound` bytes. The gateway answers `100-continue` itself, because it buffers.
 pub async fn read_whole(
@@ -101,6 +105,10 @@ pub async fn stream(run: &mut Run, line: &mut Line<'_>, answer: Answer) -> Resul
     let (mut call, body) = match answer {
         Answer::Own(body) => (None, body),
         Answer::Service(call) => (Some(call), Body::Empty),
+        Answer::Tunnel(call) => {
+            Box::pin(tunnel(run, line, call)).await;
+            return Ok(Streamed::Over);
+        }
     };
     run.is_started = true;
     let has_body = line.client.start(&run.response, &run.exchange.request, close);
@@ -154,6 +162,48 @@ pub async fn stream(run: &mut Run, line: &mut Line<'_>, answer: Answer) -> Resul
         }
     };
     Ok(break_off(run, line, reason, detail))
+}
+
+/// Step 6, where the service has changed the protocol. Whatever goes live meanwhile, the route stays the one that the
+/// tunnel began with.
+async fn tunnel(run: &mut Run, line: &mut Line<'_>, mut call: Call) {
+    // No policy unmakes what the service has begun.
+    run.response.set_status(101);
+    run.is_started = true;
+    line.client.start(&run.response, &run.exchange.request, true);
+    line.client.become_tunnel();
+    let times = call.service().settings.times;
+    let route = run.route.clone();
+    let idle = route.as_ref().map_or(times.tunnel_idle, |route| route.service_times.over(&times).tunnel_idle);
+    let Line { client, deadline, worker, listener, snapshot, plan, .. } = line;
+    let tunnel = Tunnel {
+        worker,
+        deadline,
+        client,
+        service: &mut call.outbound,
+        rules: Rules { idle, is_websocket: true },
+    };
+    let carried = tunnel
+        .carry(|| {
+            let live = worker.snapshot();
+            if Rc::ptr_eq(&live, snapshot) {
+                return drained(worker);
+            }
+            // The configuration that it began with is let go, but for its route.
+            let own = route.as_ref().filter(|route| route.upgrades.close_when_removed);
+            let is_removed = own.is_some_and(|route| !live.has_route(*listener, &route.label));
+            if let Some(now) = live.listener(*listener) {
+                *plan = Arc::clone(now);
+            }
+            *snapshot = live;
+            if is_removed { Some(TunnelEnd::RouteRemoved) } else { drained(worker) }
+        })
+        .await;
+    run.exchange.bytes_in = carried.from_client;
+    run.exchange.bytes_out = carried.from_service;
+    run.exchange.timings.service_done = line.worker.refresh();
+    run.tunnel = Some(carried.end);
+    run.is_cut = matches!(carried.end, TunnelEnd::ClientLost | TunnelEnd::ServiceLost);
 }
 
 /// How long a body may stand still.

@@ -51,6 +51,8 @@ pub struct AccessRecord<'a> {
     pub bytes_in: u64,
     pub bytes_out: u64,
     pub shadowed: &'a str,
+    /// What ended the tunnel that the exchange became.
+    pub tunnel: &'a str,
 }
 
 impl AccessRecord<'_> {
@@ -83,6 +85,7 @@ impl AccessRecord<'_> {
         line.number(key!("bytes_in"), self.bytes_in);
         line.number(key!("bytes_out"), self.bytes_out);
         write_optional(&mut line, key!("shadow"), Some(self.shadowed));
+        write_optional(&mut line, key!("tunnel"), Some(self.tunnel));
         out.extend_from_slice(b"}\n");
     }
 }
@@ -315,6 +318,7 @@ mod tests {
             bytes_in: 0,
             bytes_out: 5,
             shadowed: "",
+            tunnel: "",
         }
     }
 

@@ -8,6 +8,6 @@ mod exposition;
 mod json;
 
 pub use access::{AccessLog, AccessRecord, AccessSink, AccessWriter};
-pub use catalogue::{Metrics, ProcessState, RouteSeries, ServiceSeries, WorkerMetrics};
+pub use catalogue::{Metrics, ProcessState, RouteSeries, ServiceSeries, TunnelEnd, WorkerMetrics};
 pub use counter::{Counter, Histogram, SHARED_BUCKETS};
 pub use date::{DateCache, http_date};

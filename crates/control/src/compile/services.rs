@@ -110,6 +110,7 @@ fn settings(work: &mut Work<'_>, service: &config::Service) -> Option<Settings> 
             first_byte: times.first_byte.0,
             idle: times.idle.0,
             write: times.write.0,
+            tunnel_idle: times.tunnel_idle.0,
             keep: bounds.idle_time.0,
         },
         limits: Limits {
