@@ -1,6 +1,7 @@
 //! Listeners: addresses, TLS, protocols, who is trusted in front of them.
 
 use crate::bounds::Bounds;
+use crate::raw::{Tcp, TlsPassthrough};
 use crate::url::HostPort;
 use narthex_document::Spanned;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -17,6 +18,13 @@ pub struct Listener {
     /// Certificates, chosen by the name that the client asks for (SNI). Default: none, plain TCP.
     #[serde(default)]
     pub certificates: Vec<Spanned<Certificate>>,
+    /// Every connection goes on to a service as it is, whatever it speaks. No gateway answers on such a listener.
+    #[serde(default)]
+    pub tcp: Option<Spanned<Tcp>>,
+    /// TLS goes on undecrypted, to the service that stands for the name that the client asks for. No gateway answers on
+    /// such a listener.
+    #[serde(default)]
+    pub tls_passthrough: Option<Spanned<TlsPassthrough>>,
     /// Which protocols are spoken. Default: `[http1, http2]`.
     #[serde(default = "both")]
     pub http: Vec<Spanned<HttpVersion>>,

@@ -266,6 +266,13 @@ impl JsonSchema for HostRule {
 }
 
 impl Service {
+    /// Whether it has no HTTP: only listeners that pass connections through may name it.
+    pub fn is_raw(&self) -> bool {
+        let first = self.url.as_ref().map(|url| url.scheme);
+        let scheme = first.or_else(|| self.instances.first().map(|instance| instance.address.scheme));
+        scheme == Some(crate::url::Scheme::Tcp)
+    }
+
     /// Every instance as written: `url`, or the list.
     pub fn addresses(&self) -> Vec<Spanned<Instance>> {
         let url = self.url.iter().map(|url| url.clone().map(|address| Instance { address, weight: 1 }));

@@ -81,7 +81,12 @@ impl Inbound {
 
     /// What follows the head that was started is a tunnel: raw bytes both ways, each direction ended by itself.
     pub fn become_tunnel(&mut self) {
-        both!(self, inner => inner.become_tunnel());
+        all!(self, inner => inner.become_tunnel(), _within => ());
+    }
+
+    /// Whether it can become a tunnel at all.
+    pub fn takes_tunnels(&self) -> bool {
+        !matches!(self, Self::Inner(_))
     }
 
     /// Ends our side of a tunnel of which all is sent; the client may still send.
@@ -89,14 +94,14 @@ impl Inbound {
         match self {
             Self::H1(inner) => inner.poll_shutdown(cx).map_err(Fault::Io),
             // The end of the stream went out with its last bytes.
-            Self::H2(_) => Poll::Ready(Ok(())),
+            Self::H2(_) | Self::Inner(_) => Poll::Ready(Ok(())),
         }
     }
 
     /// Ready when a tunnel's client is gone altogether, where neither reading nor writing would tell.
     pub fn poll_lost(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
-            Self::H1(_) => Poll::Pending,
+            Self::H1(_) | Self::Inner(_) => Poll::Pending,
             Self::H2(inner) => inner.poll_gone(cx),
         }
     }

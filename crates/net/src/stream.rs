@@ -30,6 +30,16 @@ impl Stream {
         Ok(Self::Plain(Socket::adopt(fd)?))
     }
 
+    /// Which address of ours the peer is connected to.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Plain(socket) => {
+                let address = SockRef::from(socket).local_addr()?;
+                address.as_socket().ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+            }
+        }
+    }
+
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Plain(socket) => socket.poll_readable(cx),

@@ -15,6 +15,7 @@ use crate::answer::{refusal, stamp};
 use crate::connection_h2::serve_h2;
 use crate::exchange::{Interrupt, Line, Peer, Run};
 use crate::finish::Finish;
+use crate::raw::serve_raw;
 use crate::request::handle;
 use crate::routing::identify;
 use crate::worker::{Phase, Registered, Worker};
@@ -35,6 +36,13 @@ const WARM: Duration = Duration::from_secs(1);
 pub async fn serve(stream: Stream, peer: std::net::SocketAddr, listener: usize, worker: Rc<Worker>) {
     let registered = worker.register();
     let peer = Rc::new(Peer::new(peer));
+    let first = worker.snapshot().listener(listener).cloned();
+    if let Some(plan) = &first
+        && let Some(raw) = &plan.raw
+    {
+        return Box::pin(serve_raw(stream, &peer, plan, raw, &worker, &registered)).await;
+    }
+    drop(first);
     let mut deadline = Deadline::default();
     let mut inbound = Inbound::H1(H1Server::new(stream));
     let mut served = 0;

@@ -101,6 +101,7 @@ fn end(run: &Run, worker: &Worker, is_client_gone: bool) {
                 status,
                 reason: reason.map(narthex_contract::Reason::code),
                 detail: exchange.operator_detail.as_ref().map(|detail| &*detail.0),
+                listener: "",
                 gateway: label.map_or("", |label| &label.gateway),
                 route: label.map_or("", |label| &label.route),
                 service: exchange.service.as_deref(),

@@ -26,7 +26,9 @@ pub async fn forward(
     let Some(service) = snapshot.service(id) else { return Ok(Err(core::INTERNAL.into())) };
     run.exchange.service = Some(Arc::clone(&service.name));
     prepare(run, line, service, route);
-    if let Some(refused) = upgrade::settle(run, line.worker, route.upgrades) {
+    let mut upgrades = route.upgrades;
+    upgrades.websocket &= line.client.takes_tunnels();
+    if let Some(refused) = upgrade::settle(run, line.worker, upgrades) {
         return Ok(Err(refused));
     }
     run.exchange.timings.service_begun = line.worker.now();

@@ -9,7 +9,7 @@ use narthex_router::{HostTable, PathRules, Rewrite, Router};
 use narthex_telemetry::RouteSeries;
 use narthex_wire::Limits;
 
-use crate::{Chain, ForwardedRules, Service, ServiceTimes};
+use crate::{Chain, ForwardedRules, RawPlan, Service, ServiceTimes};
 
 /// Everything that the data plane needs to answer requests.
 pub struct Snapshot {
@@ -89,6 +89,8 @@ pub struct ListenerPlan {
     pub gateways: Vec<Arc<Gateway>>,
     pub forwarded: ForwardedRules,
     pub bounds: ListenerBounds,
+    /// Connections are passed through: no HTTP, no gateways.
+    pub raw: Option<RawPlan>,
 }
 
 /// The static maxima and time-outs of a listener.

@@ -17,6 +17,8 @@ use crate::worker::{Phase, Worker};
 
 /// Bytes that one direction moves before it lets others have a turn.
 const TURN: usize = 64 * 1024;
+/// How long one end of a WebSocket may carry nothing after the other one has ended.
+const HALF: Duration = Duration::from_secs(10);
 /// How long both ends have to take the gateway's leave.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -253,6 +255,8 @@ struct Progress {
     /// Why the gateway takes its leave.
     leaving: Option<TunnelEnd>,
     moved: u64,
+    /// Of a WebSocket, which has no half-close, one side has ended.
+    has_half: bool,
     due: u64,
 }
 
@@ -271,6 +275,7 @@ impl Tunnel<'_> {
             first: None,
             leaving: None,
             moved: 0,
+            has_half: false,
             due: worker.due(self.rules.idle),
         };
         let end = poll_fn(|cx| {
@@ -321,15 +326,17 @@ impl Tunnel<'_> {
                 return Poll::Ready(end);
             }
             let moved = up.carried + down.carried;
-            if leaving.is_none() && moved != progress.moved {
+            let has_half = self.rules.is_websocket && first.is_some();
+            if leaving.is_none() && (moved != progress.moved || has_half != progress.has_half) {
                 progress.moved = moved;
+                progress.has_half = has_half;
                 self.worker.refresh();
-                progress.due = self.worker.due(self.rules.idle);
+                progress.due = self.worker.due(if has_half { HALF } else { self.rules.idle });
             }
             if self.deadline.poll(cx, self.worker.clock(), progress.due).is_pending() {
                 return Poll::Pending;
             }
-            if let Some(end) = progress.leaving {
+            if let Some(end) = progress.leaving.or(progress.first.filter(|_| progress.has_half)) {
                 return Poll::Ready(end);
             }
             self.take_leave(progress, TunnelEnd::Idle);

@@ -35,9 +35,11 @@ pub(super) fn compile(work: &mut Work<'_>) -> (Vec<Option<Arc<Service>>>, Vec<Di
     let mut discovered = Vec::new();
     for (name, service) in file.services.iter() {
         let text = name.as_str();
-        work.service_names.push(text.to_owned());
         let Some(id) = numbered.get(text) else { continue };
-        work.service_ids.insert(text, *id);
+        if !service.is_raw() {
+            work.service_names.push(text.to_owned());
+            work.service_ids.insert(text, *id);
+        }
         let Some(settings) = settings(work, service) else { continue };
         let state = Arc::clone(work.keep.services.entry(text.to_owned()).or_insert_with(State::new));
         let series = work.metrics.service(text);
@@ -59,6 +61,8 @@ fn settings(work: &mut Work<'_>, service: &config::Service) -> Option<Settings> 
                     config::Protocol::H2c => Protocol::H2c,
                 })
             }
+            // Only listeners that pass connections through may name it.
+            config::Scheme::Tcp => Protocol::Http1,
             config::Scheme::H2c => Protocol::H2c,
             config::Scheme::Https | config::Scheme::H2 => {
                 let help = "write `http://` or `h2c://`: TLS to services is not available in this version";
