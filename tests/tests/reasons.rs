@@ -50,6 +50,11 @@ const PROVOKED: &[(&str, &str)] = &[
     ("service_closed", "GET /close HTTP/1.1\r\nHost: a\r\n\r\n"),
     ("service_protocol", "GET /both HTTP/1.1\r\nHost: a\r\n\r\n"),
     ("service_head_too_large", "GET /large HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (
+        "upgrade_refused",
+        "GET /plain HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    ),
     ("loop_detected", "GET /get HTTP/1.1\r\nHost: a\r\nVia: {loops}\r\n\r\n"),
 ];
 
@@ -128,6 +133,7 @@ gateways:
     hosts: [a]
     routes:
       get: {{ match: "GET /get", public: true, to: s }}
+      plain: {{ match: "GET /plain", public: true, to: s, upgrade: [] }}
       echo: {{ match: "/echo", public: true, to: s }}
       close: {{ match: "/close", public: true, to: s }}
       never: {{ match: "/never", public: true, to: s }}

@@ -103,11 +103,11 @@ pub struct ServiceTimeouts {
     pub tls: Time,
     /// From the whole request sent to the first byte of the response. Default: `5s`.
     pub first_byte: Time,
-    /// Between two reads of the response's body. Default: `60s`.
+    /// Between two reads of the response's body; of server-sent events, `tunnel_idle` if that is longer. Default: `60s`.
     pub idle: Time,
     /// That the service may take nothing of the request. Default: `60s`.
     pub write: Time,
-    /// That a WebSocket may carry nothing, in both directions: then it is closed. Default: `1h`.
+    /// That a WebSocket may carry nothing, in both directions, and that server-sent events may not come. Default: `1h`.
     pub tunnel_idle: Time,
 }
 

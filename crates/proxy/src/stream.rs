@@ -9,7 +9,7 @@ use std::time::Duration;
 use narthex_contract::{Body, Detail, Reason, Reply, core};
 use narthex_net::{BodyBuffer, Fault, Fill, Inbound, Outbound};
 use narthex_telemetry::TunnelEnd;
-use narthex_wire::ResponseHead;
+use narthex_wire::{Framing, Known, ResponseHead};
 
 use crate::answer::{Answer, refusal};
 use crate::exchange::{Interrupt, Line, Run};
@@ -221,7 +221,9 @@ impl Patience {
         let route = run.route.as_ref();
         let idle = call.map_or(write, |call| {
             let times = &call.service().settings.times;
-            route.map_or(times.idle, |route| route.service_times.over(times).idle)
+            let times = route.map_or(*times, |route| route.service_times.over(times));
+            // Events come when there are some.
+            if is_event_stream(&run.response) { times.idle.max(times.tunnel_idle) } else { times.idle }
         });
         let whole = route.filter(|route| route.times.scope == DeadlineScope::Whole);
         let limit = whole.map_or(u64::MAX, |route| {
@@ -234,6 +236,17 @@ impl Patience {
         let patience = if waits_for == WaitsFor::Sink { self.write } else { self.idle };
         line.due(patience).min(self.limit)
     }
+}
+
+/// Server-sent events.
+fn is_event_stream(response: &ResponseHead) -> bool {
+    const EVENT_STREAM: &[u8] = b"text/event-stream";
+    let is_endless = matches!(response.framing, Framing::Chunked | Framing::UntilClose);
+    let kind = if is_endless { response.head.get_known(Known::ContentType) } else { None };
+    let begins_so = |kind: &[u8]| {
+        kind.get(..EVENT_STREAM.len()).is_some_and(|start| start.eq_ignore_ascii_case(EVENT_STREAM))
+    };
+    kind.is_some_and(begins_so)
 }
 
 fn why_broken(broken: Broken) -> Result<(Reason, String), Interrupt> {
