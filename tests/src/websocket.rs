@@ -107,7 +107,7 @@ pub fn bridge(mut send: SendStream<Bytes>, mut receive: RecvStream) -> DuplexStr
 /// What an extended CONNECT was answered with.
 pub enum Connected {
     Tunnel(Box<WebSocketStream<DuplexStream>>),
-    Refused(crate::http2::Answer),
+    Refused(Box<crate::http2::Answer>),
 }
 
 /// Opens a WebSocket by extended CONNECT; the gateway answers `/fixed` by itself.
@@ -137,7 +137,7 @@ async fn accepted(answer: client::ResponseFuture, send: SendStream<Bytes>) -> Co
     if parts.status != 200 {
         let (body, trailers) = crate::http2::read_body(body).await.expect("it has a body");
         let (status, headers) = (parts.status.as_u16(), parts.headers);
-        return Connected::Refused(crate::http2::Answer { status, headers, body, trailers });
+        return Connected::Refused(Box::new(crate::http2::Answer { status, headers, body, trailers }));
     }
     assert!(!parts.headers.contains_key("sec-websocket-accept"), "{:?}", parts.headers);
     let stream = bridge(send, body);
