@@ -5,6 +5,7 @@ mod gateway;
 mod hand_made;
 pub mod http2;
 mod process;
+pub mod websocket;
 
 pub use controlled::Controlled;
 pub use gateway::{Gateway, Narthex};
