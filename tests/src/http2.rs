@@ -6,6 +6,7 @@ use h2::{RecvStream, client, server};
 use http::{HeaderMap, Request, Response};
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -40,6 +41,21 @@ pub async fn connect(address: SocketAddr) -> Client {
     let stream = TcpStream::connect(address).await.expect("the gateway listens");
     let (send, connection) = client::handshake(stream).await.expect("the gateway speaks HTTP/2");
     // How the connection ends is what its streams say.
+    tokio::spawn(async move { drop(connection.await) });
+    send
+}
+
+/// Connects by TLS, with ALPN; `config` must offer `h2`.
+///
+/// # Panics
+/// Nobody listens, or the handshake fails.
+pub async fn connect_tls(address: SocketAddr, config: Arc<rustls::ClientConfig>, name: &str) -> Client {
+    let stream = TcpStream::connect(address).await.expect("the gateway listens");
+    let name = rustls::pki_types::ServerName::try_from(name.to_owned()).expect("the name is one");
+    let stream = tokio_rustls::TlsConnector::from(config).connect(name, stream).await;
+    let stream = stream.expect("the gateway shakes hands");
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let (send, connection) = client::handshake(stream).await.expect("the gateway speaks HTTP/2");
     tokio::spawn(async move { drop(connection.await) });
     send
 }

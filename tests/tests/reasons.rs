@@ -23,6 +23,9 @@ const UNPROVOKED: &[(&str, &str)] = &[
     ),
     ("internal", "a panic is a defect, and no policy or destination panics on demand"),
     ("service_truncated", "the head is out: the answer is cut, see the test of its own"),
+    ("misdirected_request", "only an encrypted connection is for one host, see tls_listeners.rs"),
+    ("tls_failed", "wants a service that proves the wrong thing, see tls_services.rs"),
+    ("tls_timeout", "wants a service that is silent in the handshake, see tls_services.rs"),
     ("client_gone", "nobody is there to read it, see the test of its own"),
 ];
 

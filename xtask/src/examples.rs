@@ -2,7 +2,7 @@
 //! line is `narthex: 1`. Other blocks are fragments and are not judged.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
@@ -12,6 +12,7 @@ pub fn run() -> anyhow::Result<()> {
     run_command(cargo().args(["build", "--quiet", "--package", "narthex"]))?;
     let folder = target().join("examples-of-docs");
     fs::create_dir_all(&folder)?;
+    certificates(&folder)?;
     let (mut checked, mut refused) = (0, Vec::new());
     for page in pages()? {
         let text = fs::read_to_string(&page).with_context(|| format!("cannot read {}", page.display()))?;
@@ -32,6 +33,20 @@ pub fn run() -> anyhow::Result<()> {
         bail!("no configuration was found in the documentation: the search is broken");
     }
     eprintln!("{checked} configurations are good");
+    Ok(())
+}
+
+/// The files that examples of TLS name.
+fn certificates(folder: &Path) -> anyhow::Result<()> {
+    let made = rcgen::generate_simple_self_signed(vec!["shop.example".to_owned()])?;
+    let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    for name in ["shop.pem", "api.pem", "edge.pem", "partners.pem", "internal-ca.pem"] {
+        fs::write(folder.join(name), &cert)?;
+    }
+    for name in ["shop.key", "api.key", "edge.key"] {
+        fs::write(folder.join(name), &key)?;
+    }
+    fs::write(folder.join("tickets.keys"), "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n")?;
     Ok(())
 }
 

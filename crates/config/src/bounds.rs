@@ -66,6 +66,9 @@ bounds! {
         body_idle_time: Time = Time::from_secs(60), " Time between two reads of a request's body; beyond, 408.";
         write_time: Time = Time::from_secs(60), " Time that a client may take nothing of a response; beyond, the connection is reset.";
         requests_per_connection: u32 = 100_000, " Requests on one connection, which is then closed in good order.";
+        handshakes: u32 = 1_000, " TLS handshakes of the listener that may be under way; beyond, new connections are closed at once.";
+        handshake_time: Time = Time::from_secs(10), " Time for a whole TLS handshake; beyond, the connection is closed.";
+        sessions: u32 = 10_000, " TLS sessions without tickets that are remembered, for each entry of `clients`.";
         streams: u32 = 100, " Concurrent HTTP/2 streams of one connection (SETTINGS_MAX_CONCURRENT_STREAMS).";
         reset_streams: u32 = 50, " HTTP/2 streams reset by the client and not yet forgotten; beyond, the connection is closed (rapid reset).";
         stream_window: ByteSize = ByteSize::kib(256), " Bytes in flight on one HTTP/2 stream.";

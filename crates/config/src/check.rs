@@ -5,7 +5,9 @@ use crate::file::File;
 use crate::gateway::{Gateway, PolicyRef, Route, To};
 use crate::listener::Listener;
 use crate::load::MAX_PROBLEMS;
-use crate::service::Service;
+use crate::service::{Protocol, Service};
+use crate::tls::Verify;
+use crate::url::Scheme;
 use narthex_document::{Diagnostic, Name, NameMap, Span, Spanned};
 use std::collections::BTreeSet;
 
@@ -22,7 +24,11 @@ pub fn check(file: &File, problems: &mut Vec<Diagnostic>) {
             }
         }
     }
+    for (_, listener) in &file.listeners {
+        check_listener(listener, problems);
+    }
     for (name, service) in &file.services {
+        check_tls(service, problems);
         check_service(name, service, problems);
     }
     for (name, listener) in &file.listeners {
@@ -107,6 +113,11 @@ fn check_raw<'f>(
         let problem =
             Diagnostic::error("conflict", certificate.span, message).with_label(*span, "this one does");
         problems.push(problem.with_help("remove the one or the other: the services hold the certificates"));
+    }
+    if let Some(port) = &listener.redirect_to_https {
+        let message = "a listener that passes connections through answers nothing";
+        let problem = Diagnostic::error("conflict", port.span, message).with_label(*span, "this one does");
+        problems.push(problem.with_help("remove the one or the other"));
     }
     for (_, gateway) in &file.gateways {
         if let Some(wanted) = gateway.listeners.iter().find(|wanted| ***wanted == ***name) {
@@ -248,6 +259,107 @@ fn check_without(file: &File, gateway: &Gateway, name: &Spanned<Name>, problems:
     }
 }
 
+fn check_listener(listener: &Listener, problems: &mut Vec<Diagnostic>) {
+    if let Some(tls) = &listener.tls {
+        if listener.certificates.is_empty() {
+            let problem =
+                Diagnostic::error("missing_key", tls.span, "`tls` without `certificates` has no effect");
+            problems
+                .push(problem.with_help("add certificates: [ { cert: shop.pem, key: { file: shop.key } } ]"));
+        }
+        let mut of_all_others: Option<&Spanned<Name>> = None;
+        for (name, client) in &tls.clients {
+            if client.ca.is_none() && client.verify != Verify::None {
+                let message = format!("`{name}` does not say which authorities are believed");
+                problems.push(
+                    Diagnostic::error("missing_key", name.span, message)
+                        .with_help("add ca: with the path of their certificates"),
+                );
+            }
+            if client.hosts.is_empty() {
+                if let Some(first) = of_all_others {
+                    let message = format!("`{name}` and `{first}` both stand for every other host");
+                    let problem = Diagnostic::error("conflict", name.span, message);
+                    problems
+                        .push(problem.with_label(first.span, "the first one").with_help("give one `hosts`"));
+                }
+                of_all_others = Some(name);
+            }
+        }
+        let all = || tls.clients.iter().flat_map(|(_, client)| &client.hosts);
+        for (at, host) in all().enumerate() {
+            if let Some(first) = all().take(at).find(|first| first.0 == host.0) {
+                let message = format!("what clients of {} must prove is said twice", host.0);
+                let problem = Diagnostic::error("conflict", host.span, message);
+                problems
+                    .push(problem.with_label(first.span, "first here").with_help("remove one of the two"));
+            }
+        }
+    }
+    if let (Some(redirect), Some(certificate)) = (&listener.redirect_to_https, listener.certificates.first())
+    {
+        let problem = Diagnostic::error(
+            "conflict",
+            redirect.span,
+            "a listener with `certificates` speaks https already",
+        );
+        problems.push(
+            problem
+                .with_label(certificate.span, "`certificates` are here")
+                .with_help("put the redirect on a listener of its own, usually at `:80`"),
+        );
+    }
+}
+
+fn check_tls(service: &Service, problems: &mut Vec<Diagnostic>) {
+    let addresses = service.addresses();
+    let is_secure = addresses.iter().any(|one| matches!(one.address.scheme, Scheme::Https | Scheme::H2));
+    if let Some(protocol) = &service.protocol
+        && **protocol == Protocol::Auto
+        && !is_secure
+        && !addresses.is_empty()
+    {
+        let problem = Diagnostic::error("conflict", protocol.span, "`auto` is chosen in the TLS handshake");
+        problems.push(problem.with_help("write https:// in the url, or `http1` or `http2` here"));
+    }
+    if let Some(protocol) = &service.protocol
+        && **protocol == Protocol::H2c
+        && is_secure
+    {
+        let problem = Diagnostic::error("conflict", protocol.span, "`h2c` is HTTP/2 without TLS");
+        problems.push(problem.with_help("write `http2` or `auto`"));
+    }
+    let Some(tls) = &service.tls else { return };
+    if !is_secure && !addresses.is_empty() {
+        let problem = Diagnostic::error("conflict", tls.span, "`tls` has no effect: the url is not https://");
+        problems.push(problem.with_help("write https:// (or grpcs://) in the url"));
+    }
+    match (&tls.cert, &tls.key) {
+        (Some(cert), None) => {
+            let problem = Diagnostic::error("missing_key", cert.span, "a certificate needs its key");
+            problems.push(problem.with_help("add key: { file: client.key }"));
+        }
+        (None, Some(key)) => {
+            let problem = Diagnostic::error("missing_key", key.span, "a key needs its certificate");
+            problems.push(problem.with_help("add cert: client.pem"));
+        }
+        _ => {}
+    }
+    if let Some(id) = &tls.spiffe
+        && (!id.starts_with("spiffe://") || id.len() <= "spiffe://".len())
+    {
+        let message = format!("`{}` is not a SPIFFE id", id.value);
+        let problem = Diagnostic::error("invalid_value", id.span, message);
+        problems.push(problem.with_help("write it as in spiffe://example.org/orders"));
+    }
+    if tls.dangerously_accept_any_certificate {
+        let message = "whoever stands between the gateway and this service can read and change everything";
+        let problem = Diagnostic::warning("insecure", tls.span, message);
+        problems
+            .push(problem.with_help("remove dangerously_accept_any_certificate and give the service's `ca`"));
+    }
+}
+
 fn check_service(name: &Spanned<Name>, service: &Service, problems: &mut Vec<Diagnostic>) {
     match (&service.url, service.instances.as_slice()) {
         (None, []) => {
@@ -327,7 +439,10 @@ fn unused<'f>(file: &'f File, used: &Used<'f>, problems: &mut Vec<Diagnostic>) {
         }
     }
     file.policies.iter().for_each(|(_, policy)| mentions(&policy.settings, &mut mentioned));
-    warn_unused("listener", &file.listeners, &used.listeners, problems);
+    // A listener that sends everybody elsewhere needs no gateway.
+    let redirects = file.listeners.iter().filter(|(_, listener)| listener.redirect_to_https.is_some());
+    let listeners = used.listeners.iter().copied().chain(redirects.map(|(name, _)| name.as_str())).collect();
+    warn_unused("listener", &file.listeners, &listeners, problems);
     warn_unused("service", &file.services, &mentioned, problems);
     let policies: BTreeSet<&str> = used.policies.union(&mentioned).copied().collect();
     warn_unused("policy", &file.policies, &policies, problems);

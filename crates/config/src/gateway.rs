@@ -157,6 +157,8 @@ pub enum DeadlineScope {
 pub struct RouteTimeouts {
     /// To connect.
     pub connect: Option<Time>,
+    /// For the TLS handshake.
+    pub tls: Option<Time>,
     /// From the whole request sent to the first byte of the response.
     pub first_byte: Option<Time>,
     /// Between two reads of the response's body.

@@ -11,12 +11,14 @@ mod listener;
 mod load;
 mod matching;
 mod merge;
+mod pem;
 mod raw;
 mod resolve;
 mod schema;
 mod service;
 mod show;
 mod test_case;
+mod tls;
 mod url;
 
 pub use bounds::{Bounds, BoundsRow, ServiceBounds, table as bounds_table};
@@ -27,7 +29,7 @@ pub use gateway::{
     Route, RouteTimeouts, To, Upgrade,
 };
 pub use kind::{Mode, PolicyDef, no_settings};
-pub use listener::{Certificate, Forwarded, HttpVersion, Listener, TrustedProxy};
+pub use listener::{Forwarded, HttpVersion, Listener, TrustedProxy};
 pub use load::{LoadOptions, Loaded, load, load_text};
 pub use matching::{ClientKind, Match, MatchMap, Method, Methods, Predicate};
 pub use narthex_document::Kind;
@@ -36,6 +38,7 @@ pub use schema::{PolicySchema, schema};
 pub use service::{Balance, Dns, Health, HostRule, Instance, Protocol, Service, ServiceTimeouts};
 pub use show::show;
 pub use test_case::{CallerStub, Case, Expect, Stub};
+pub use tls::{Certificate, ClientProof, ListenerTls, Pem, ServiceTls, TlsVersion, UnknownName, Verify};
 pub use url::{HostPort, Scheme, ServiceUrl};
 
 #[cfg(test)]

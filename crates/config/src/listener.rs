@@ -2,6 +2,7 @@
 
 use crate::bounds::Bounds;
 use crate::raw::{Tcp, TlsPassthrough};
+use crate::tls::{Certificate, ListenerTls};
 use crate::url::HostPort;
 use narthex_document::Spanned;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -18,6 +19,13 @@ pub struct Listener {
     /// Certificates, chosen by the name that the client asks for (SNI). Default: none, plain TCP.
     #[serde(default)]
     pub certificates: Vec<Spanned<Certificate>>,
+    /// How TLS is spoken. Needs `certificates`.
+    #[serde(default)]
+    pub tls: Option<Spanned<ListenerTls>>,
+    /// Answers every request with 308 to `https://` at this port, usually 443: same host, path and query. Default: none.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub redirect_to_https: Option<Spanned<std::num::NonZeroU16>>,
     /// Every connection goes on to a service as it is, whatever it speaks. No gateway answers on such a listener.
     #[serde(default)]
     pub tcp: Option<Spanned<Tcp>>,
@@ -54,16 +62,6 @@ pub enum Forwarded {
     XForwarded,
     /// Those, and `Forwarded` (RFC 7239).
     Both,
-}
-
-/// A certificate with its key.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Certificate {
-    /// The path of a PEM file with the chain, relative to the configuration.
-    pub cert: Spanned<String>,
-    /// The private key in PEM, usually `{ file: shop.key }`.
-    pub key: Spanned<String>,
 }
 
 /// A protocol of a listener.

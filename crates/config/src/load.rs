@@ -2,7 +2,7 @@
 //! of all steps come out at once. Reads only through what the caller hands in.
 
 use crate::file::File;
-use crate::{check, merge, resolve};
+use crate::{check, merge, pem, resolve};
 use narthex_document::{
     Budget, Diagnostic, MAX_BYTES, Node, Sources, Span, Value, from_node, parse_within, sort, too_many_bytes,
 };
@@ -184,6 +184,7 @@ impl<'a> Loader<'a> {
         }
         let base = path.parent().unwrap_or(Path::new("")).to_owned();
         let includes = take(&mut node, "include");
+        pem::read(&mut node, &base, self);
         resolve::resolve(&mut node, &base, self);
         self.open.push(normal(path));
         if let Some(includes) = includes {

@@ -1,6 +1,7 @@
 //! Services: where their instances are, how they are spoken to and for how long.
 
 use crate::bounds::ServiceBounds;
+use crate::tls::ServiceTls;
 use crate::url::{HostPort, ServiceUrl, is_host};
 use narthex_document::{Node, Spanned, Time, Value, read};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -20,9 +21,12 @@ pub struct Service {
     /// How an instance is chosen. Default: `round_robin`.
     #[serde(default)]
     pub balance: Balance,
-    /// The protocol, where the scheme leaves it open. Default: as the scheme says, `http1` for `http://`.
+    /// The protocol, where the scheme leaves it open. Default: as the scheme says, `http1` for `http://` and `https://`.
     #[serde(default)]
     pub protocol: Option<Spanned<Protocol>>,
+    /// How TLS is spoken, for `https://` and `grpcs://`.
+    #[serde(default)]
+    pub tls: Option<Spanned<ServiceTls>>,
     /// Which `Host` the service sees: `keep` (the client's), `service` (the url's) or a name. Default: `service`.
     #[serde(default)]
     pub host: HostRule,
@@ -77,8 +81,12 @@ pub enum Balance {
 pub enum Protocol {
     /// HTTP/1.1.
     Http1,
-    /// HTTP/2 with prior knowledge.
+    /// HTTP/2 on plain TCP, with prior knowledge.
     H2c,
+    /// HTTP/2: with prior knowledge on plain TCP, by ALPN on TLS.
+    Http2,
+    /// What the instance chooses by ALPN, HTTP/2 preferred. TLS only.
+    Auto,
 }
 
 /// Which `Host` a service sees.

@@ -57,12 +57,12 @@ const DESIGN: &str = include_str!("../tests/shop.yaml");
 
 #[test]
 fn the_design_example_loads_and_splits() {
-    let files = [("main.yaml", DESIGN), ("shop.key", "KEY\n")];
+    let files = [("main.yaml", DESIGN), ("shop.key", "KEY\n"), ("shop.pem", "CERTIFICATE\n")];
     let loaded = load_files(&files, &[], &[("USERS_URL", "http://users:8080")]);
     let file = loaded.file.as_ref().unwrap_or_else(|| panic!("{}", loaded.render(false)));
     assert!(loaded.diagnostics.is_empty(), "{}", loaded.render(false));
-    assert_eq!(loaded.files, [PathBuf::from("main.yaml"), PathBuf::from("shop.key")]);
-    assert_eq!(file.listeners.get("public").unwrap().certificates[0].key.value, "KEY");
+    assert_eq!(loaded.files, [PathBuf::from("main.yaml")], "a new certificate is no new configuration");
+    assert_eq!(file.listeners.get("public").unwrap().certificates[0].key.text, "KEY\n");
     assert_eq!(file.services.get("orders").unwrap().url.as_ref().unwrap().scheme, Scheme::H2c);
     assert_eq!(file.tiers.get("free"), Some(&Rate::new(100, Duration::from_secs(60))));
     let flood = file.policies.get("flood").unwrap();
@@ -98,7 +98,7 @@ fn the_commonest_mistakes_read_like_this() {
         (
             "address: \":80\"",
             "adress: \":80\"",
-            "main.yaml:2:24: error[unknown_key]: `adress` is not a key here\n   2 | listeners: { public: { adress: \":80\" } }\n     |                        ^^^^^^\nhelp: did you mean `address`? the keys are: address, certificates, tcp, tls_passthrough, http, trusted_hops, trusted_proxies, forwarded, half_close, bounds\n",
+            "main.yaml:2:24: error[unknown_key]: `adress` is not a key here\n   2 | listeners: { public: { adress: \":80\" } }\n     |                        ^^^^^^\nhelp: did you mean `address`? the keys are: address, certificates, tls, redirect_to_https, tcp, tls_passthrough, http, trusted_hops, trusted_proxies, forwarded, half_close, bounds\n",
         ),
         (
             "to: users",

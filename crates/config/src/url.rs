@@ -24,7 +24,7 @@ pub enum Scheme {
     Http,
     /// Raw bytes on plain TCP, for listeners that pass connections through; the port is always given.
     Tcp,
-    /// TLS; HTTP/2 when the service offers it by ALPN.
+    /// TLS; HTTP/1.1 unless the service's `protocol` says otherwise.
     Https,
     /// HTTP/2 on plain TCP, with prior knowledge (`h2c://`, `grpc://`).
     H2c,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use narthex_wire::{RequestHead, RequestMark, ResponseHead};
 use smallvec::SmallVec;
 
-use crate::{Caller, Detail, Locals, Reason, Slots, Stage, TraceContext};
+use crate::{Caller, Detail, Locals, Reason, Slots, Stage, Tls, TraceContext};
 
 /// A point in time on both clocks: `monotonic` for differences, `unix` for people and tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -128,6 +128,8 @@ pub struct Exchange {
     /// The host of it, without its port.
     pub host: String,
     pub client: Client,
+    /// Of the client's connection, where it is encrypted.
+    pub tls: Option<Arc<Tls>>,
     pub began: Moment,
     pub request_id: String,
     /// `request_id` is what the client sent as `X-Request-Id`, not 32 random hexadecimal digits of the core's.
@@ -171,6 +173,7 @@ impl Exchange {
         self.path.clear();
         self.authority.clear();
         self.host.clear();
+        self.tls = None;
         self.request_id.clear();
         self.request_id_is_given = false;
         self.request_id_is_handled = false;

@@ -18,6 +18,7 @@ mod registry;
 mod reply;
 mod slots;
 mod stage;
+mod tls;
 mod trace;
 mod variable;
 mod within;
@@ -42,6 +43,7 @@ pub use registry::{DestinationEntry, PolicyEntry, RegisteredDestination, Registe
 pub use reply::{ClientText, Detail, OperatorText, Reply, Response};
 pub use slots::{Slot, SlotType, SlotValue, Slots};
 pub use stage::{Hooks, Stage};
+pub use tls::{ClientCertificate, Tls};
 pub use trace::{TraceContext, write_hex};
 pub use variable::{Template, VARIABLES, Variable, VariableDoc, VariableError};
 pub use within::{Reach, SubRequest, SubResponse, join_all};

@@ -136,6 +136,9 @@ pub mod core {
         UNKNOWN_HOST = "unknown_host" 404 Client "No such host here.",
             means "No gateway on this listener claims the request's host.",
             do "Compare the Host with the gateways' `hosts`: `narthex routes` lists them.";
+        MISDIRECTED = "misdirected_request" 421 Client "This connection is not for this host.",
+            means "The request's host is neither the name that the connection was opened for nor one that its certificate stands for, or its clients must prove something else than this connection did.",
+            do "An HTTP/2 client that shares connections between hosts opens a new one by itself. Otherwise: is the host among the names of a certificate, and does the client send the right SNI?";
         NO_ROUTE = "no_route" 404 Client "No such resource.",
             means "The gateway has no route that matches the request.",
             do "`narthex explain 'METHOD URL'` shows the nearest routes and the first predicate that fails in each.";
@@ -163,6 +166,12 @@ pub mod core {
         CONNECT_TIMEOUT = "connect_timeout" 504 Service "The service cannot be reached in time.",
             means "The instance did not accept a connection within `connect` (1 s by default).",
             do "Check the network and the instance's load.";
+        TLS_FAILED = "tls_failed" 502 Service "No secure connection to the service.",
+            means "The TLS handshake with the instance failed; the log's `detail` says how: an unknown authority, a wrong name, an expired certificate, a client certificate that it did not accept.",
+            do "`openssl s_client -connect INSTANCE -servername NAME` shows the instance's certificate; compare it with the service's `tls` settings.";
+        TLS_TIMEOUT = "tls_timeout" 504 Service "No secure connection to the service in time.",
+            means "The instance did not finish the TLS handshake within `tls` (2 s by default).",
+            do "Does the instance speak TLS at this port? Look at its load.";
         SERVICE_TIMEOUT = "service_timeout" 504 Service "The service did not answer in time.",
             means "No byte of an answer within `first_byte` (5 s by default) of the request being sent.",
             do "Look at the service; raise `first_byte` where it is known to be slow.";

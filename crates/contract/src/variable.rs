@@ -9,7 +9,7 @@ use std::sync::Arc;
 use narthex_wire::Name;
 
 use crate::compile::{ReadsCaller, nearest};
-use crate::{Exchange, Place};
+use crate::{ClientCertificate, Exchange, Place};
 
 /// A line of the reference.
 #[derive(Debug)]
@@ -23,6 +23,17 @@ pub const VARIABLES: &[VariableDoc] = &[
     VariableDoc { name: "caller.id", meaning: "who asks, as authentication found out" },
     VariableDoc { name: "caller.kind", meaning: "how they proved it" },
     VariableDoc { name: "caller.tier", meaning: "the caller's tier" },
+    VariableDoc {
+        name: "client.cert.fingerprint",
+        meaning: "SHA-256 of the client's verified certificate, 64 hexadecimal digits",
+    },
+    VariableDoc {
+        name: "client.cert.san",
+        meaning: "its alternative names, such as `DNS:a.example,URI:spiffe://example/a`",
+    },
+    VariableDoc { name: "client.cert.serial", meaning: "its serial number, hexadecimal" },
+    VariableDoc { name: "client.cert.spiffe", meaning: "its SPIFFE id, where it has one" },
+    VariableDoc { name: "client.cert.subject", meaning: "its subject, such as `CN=shop, O=Example`" },
     VariableDoc { name: "client.ip", meaning: "the client's address, trusted hops considered" },
     VariableDoc { name: "cookie.x", meaning: "the first cookie `x`" },
     VariableDoc { name: "gateway", meaning: "the gateway's name" },
@@ -37,6 +48,9 @@ pub const VARIABLES: &[VariableDoc] = &[
     VariableDoc { name: "route", meaning: "the route's name" },
     VariableDoc { name: "scheme", meaning: "`http` or `https`, as the client came" },
     VariableDoc { name: "service", meaning: "the service that was asked" },
+    VariableDoc { name: "tls.cipher", meaning: "the cipher suite of the client's connection" },
+    VariableDoc { name: "tls.sni", meaning: "the name that the client asked for in its handshake" },
+    VariableDoc { name: "tls.version", meaning: "`TLSv1.2` or `TLSv1.3`; nothing on a plain connection" },
     VariableDoc { name: "trace.id", meaning: "the trace's id, 32 hexadecimal digits" },
 ];
 
@@ -51,6 +65,11 @@ enum Source {
     CallerId,
     CallerKind,
     CallerTier,
+    CertFingerprint,
+    CertSan,
+    CertSerial,
+    CertSpiffe,
+    CertSubject,
     ClientIp,
     Cookie(Box<str>),
     Gateway,
@@ -65,6 +84,9 @@ enum Source {
     Route,
     Scheme,
     Service,
+    TlsCipher,
+    TlsSni,
+    TlsVersion,
     TraceId,
     /// `?? "text"`
     Literal(Box<str>),
@@ -111,6 +133,14 @@ fn parse_source(text: &str, place: &Place<'_>) -> Result<Source, VariableError> 
         "caller.id" => Some(Source::CallerId),
         "caller.kind" => Some(Source::CallerKind),
         "caller.tier" => Some(Source::CallerTier),
+        "client.cert.fingerprint" => Some(Source::CertFingerprint),
+        "client.cert.san" => Some(Source::CertSan),
+        "client.cert.serial" => Some(Source::CertSerial),
+        "client.cert.spiffe" => Some(Source::CertSpiffe),
+        "client.cert.subject" => Some(Source::CertSubject),
+        "tls.cipher" => Some(Source::TlsCipher),
+        "tls.sni" => Some(Source::TlsSni),
+        "tls.version" => Some(Source::TlsVersion),
         "client.ip" => Some(Source::ClientIp),
         "gateway" => Some(Source::Gateway),
         "host" => Some(Source::Host),
@@ -181,6 +211,14 @@ impl Source {
             Self::CallerId => &caller?.id,
             Self::CallerKind => &caller?.kind,
             Self::CallerTier => caller?.tier.as_deref()?,
+            Self::CertFingerprint => &certificate(exchange)?.fingerprint,
+            Self::CertSan => &certificate(exchange)?.san,
+            Self::CertSerial => &certificate(exchange)?.serial,
+            Self::CertSpiffe => certificate(exchange)?.spiffe.as_deref()?,
+            Self::CertSubject => &certificate(exchange)?.subject,
+            Self::TlsCipher => exchange.tls.as_deref()?.cipher,
+            Self::TlsSni => exchange.tls.as_deref()?.sni.as_deref()?,
+            Self::TlsVersion => exchange.tls.as_deref()?.version,
             Self::Gateway => &label?.gateway,
             Self::Route => &label?.route,
             Self::Service => exchange.service.as_deref()?,
@@ -216,6 +254,10 @@ impl Source {
             _ => self.read(exchange).map(|value| out.extend_from_slice(&value)).is_some(),
         }
     }
+}
+
+fn certificate(exchange: &Exchange) -> Option<&ClientCertificate> {
+    exchange.tls.as_deref()?.client.as_ref()
 }
 
 fn ip_text(ip: std::net::IpAddr) -> Cow<'static, [u8]> {

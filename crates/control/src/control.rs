@@ -19,6 +19,7 @@ use serde::Serialize;
 use thiserror::Error;
 use tokio::sync::Mutex;
 
+use crate::certificates::Certificates;
 use crate::compile::{Compiled, Keep, Kinds};
 use crate::feeds::{Feeds, Waiting, waiting};
 use crate::last_good::LastGood;
@@ -89,6 +90,7 @@ struct Live {
     keep: Keep,
     listeners: Listeners,
     feeds: Feeds,
+    certificates: Certificates,
     /// Replaced ones that exchanges still hold: the last reference is dropped here, not on a worker.
     old: Vec<Replaced>,
     snapshot: Arc<Snapshot>,
@@ -160,6 +162,7 @@ impl Control {
             keep,
             listeners,
             feeds: Feeds::default(),
+            certificates: Certificates::default(),
             old: Vec::new(),
             snapshot: empty,
             text: String::new(),
@@ -239,6 +242,7 @@ impl Control {
         texts: Option<BTreeMap<PathBuf, String>>,
     ) -> Result<Applied, Refused> {
         let mut keep = live.keep.copy();
+        keep.secured = live.certificates.secured();
         let checked = match check(&loaded, &mut keep, &self.metrics) {
             Ok(checked) => checked,
             Err(refused) => return Err(self.refuse(live, refused)),
@@ -274,10 +278,12 @@ impl Control {
         text: String,
         source: Source,
     ) {
-        let Compiled { mut snapshot, listeners, discovered, .. } = compiled;
+        let Compiled { mut snapshot, listeners, discovered, secured, .. } = compiled;
         snapshot.version = live.snapshot.version + 1;
         let snapshot = Arc::new(snapshot);
         live.feeds.start(&mut live.keep, discovered, &snapshot).await;
+        live.certificates.start(secured);
+        self.metrics.certificates(live.certificates.states());
         self.fleet.adopt(&snapshot).await;
         live.listeners.serve(&self.fleet, bound, &listeners).await;
         let replaced = std::mem::replace(&mut live.snapshot, snapshot);
@@ -316,6 +322,14 @@ impl Control {
         live.keep.tidy();
     }
 
+    /// Looks at the files of certificates. Called twice a second.
+    pub async fn follow_certificates(&self) {
+        let mut live = self.live.lock().await;
+        if live.certificates.look() {
+            self.metrics.certificates(live.certificates.states());
+        }
+    }
+
     pub async fn address(&self, listener: &str) -> Option<SocketAddr> {
         self.live.lock().await.listeners.address(listener)
     }
@@ -351,6 +365,7 @@ impl Control {
                 .flatten()
                 .map(|service| ServiceStatus::of(service))
                 .collect(),
+            certificates: live.certificates.status(),
             waiting: waiting(&live.snapshot),
         }
     }

@@ -3,6 +3,7 @@
 //! Everything here runs on the control runtime; the data plane sees only finished snapshots.
 
 mod admin;
+mod certificates;
 mod compile;
 mod control;
 mod feeds;
@@ -12,6 +13,7 @@ mod simulate;
 mod watch;
 
 pub use admin::serve_admin;
+pub use certificates::CertificateStatus;
 pub use compile::{Compiled, Keep, Kinds, RoutePlan, compile, compile_written};
 pub use control::{Applied, Control, ControlOptions, Drain, Refused, Source, StartError, Status};
 pub use feeds::Waiting;

@@ -8,7 +8,7 @@ use std::time::Duration;
 const EVERY: Duration = Duration::from_millis(500);
 
 /// What tells one state of a file from another; `None`: it is not there.
-type Mark = Option<(u64, u64, i64, i64, u64)>;
+pub(crate) type Mark = Option<(u64, u64, i64, i64, u64)>;
 
 /// The files of a configuration as they were at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl Watched {
     }
 }
 
-fn mark(path: &PathBuf) -> Mark {
+pub(crate) fn mark(path: &PathBuf) -> Mark {
     // `metadata` follows links: a swapped link is another inode.
     let seen = std::fs::metadata(path).ok()?;
     Some((seen.dev(), seen.ino(), seen.mtime(), seen.mtime_nsec(), seen.size()))

@@ -194,6 +194,11 @@ impl<K, T> Table<K, T> {
         self.entries.iter()
     }
 
+    /// The values, to be changed in place; names stay as they are.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.entries.iter_mut().map(|(_, value)| value)
+    }
+
     /// How many.
     pub fn len(&self) -> usize {
         self.entries.len()

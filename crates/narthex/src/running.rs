@@ -12,6 +12,9 @@ use narthex_control::{
 use thiserror::Error;
 use tokio::runtime::Runtime;
 
+/// How often the files of certificates are looked at.
+const CERTIFICATES: Duration = Duration::from_millis(500);
+
 /// Where the configuration is.
 #[derive(Debug, Clone)]
 pub enum ConfigInput {
@@ -192,6 +195,14 @@ async fn start(options: &StartOptions) -> Result<(Arc<Control>, Option<SocketAdd
     if options.watch {
         tokio::spawn(follow(Arc::clone(&control), first.watched));
     }
+    let followed = Arc::downgrade(&control);
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(CERTIFICATES).await;
+            let Some(control) = followed.upgrade() else { return };
+            control.follow_certificates().await;
+        }
+    });
     let tidied = Arc::downgrade(&control);
     tokio::spawn(async move {
         loop {

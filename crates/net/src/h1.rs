@@ -3,6 +3,7 @@
 //! No task, no channel: whoever drives the exchange polls both sides inline. No policy, no routing.
 
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use narthex_wire::{
@@ -12,6 +13,7 @@ use narthex_wire::{
 use thiserror::Error;
 
 use crate::buffer::Pooled;
+use crate::tls::ClientTls;
 use crate::{BodyBuffer, Stream};
 
 /// Bytes asked for while a head is read: what follows the head in the same read fits in one buffer.
@@ -188,6 +190,7 @@ impl Half {
         loop {
             let head = &self.out[self.out_at..];
             if head.is_empty() && buffer.is_empty() {
+                ready!(self.stream.poll_send_rest(cx))?;
                 self.out.clear();
                 self.out.shrink_to(KEPT_BYTES);
                 self.out_at = 0;
@@ -500,8 +503,13 @@ impl H1Client {
         }
     }
 
+    /// As [`Stream::made_by`].
+    pub fn made_by(&self) -> Option<&Arc<ClientTls>> {
+        self.half.stream.made_by()
+    }
+
     /// As [`Stream::is_stale`].
-    pub fn is_stale(&self) -> bool {
+    pub fn is_stale(&mut self) -> bool {
         self.half.stream.is_stale()
     }
 
@@ -537,7 +545,7 @@ impl H1Client {
         self.half.end_with_trailers(trailers);
     }
 
-    /// The connection is a tunnel: raw bytes both ways. What `start` prepared is not sent.
+    /// The connection is a tunnel: raw bytes both ways.
     pub fn become_tunnel(&mut self) {
         self.half.become_tunnel();
         self.keep_alive = false;
@@ -545,9 +553,7 @@ impl H1Client {
 
     /// These bytes go out before all others.
     pub fn send_first(&mut self, bytes: &[u8]) {
-        let out = self.half.begin_out();
-        out.clear();
-        out.extend_from_slice(bytes);
+        self.half.begin_out().extend_from_slice(bytes);
     }
 
     /// Ends our side; the instance may still send.

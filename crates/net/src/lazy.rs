@@ -54,7 +54,7 @@ impl Inner {
         self.out.clear();
         self.out.shrink_to(KEPT);
         self.at = 0;
-        Poll::Ready(Ok(()))
+        self.stream.poll_send_rest(cx)
     }
 }
 

@@ -15,6 +15,7 @@ mod outbound;
 pub mod runtime;
 mod stream;
 pub mod system;
+pub mod tls;
 
 pub use buffer::{BodyBuffer, Chunk};
 pub use clock::Clock;

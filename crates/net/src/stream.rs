@@ -4,17 +4,20 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::runtime::Socket;
+use crate::tls::{ClientTls, HandshakeError, ServerTls, TlsFacts, TlsStream, accept, connect};
 
 /// A connected byte stream.
 #[derive(Debug)]
 pub enum Stream {
     Plain(Socket),
+    Tls(Box<TlsStream>),
 }
 
 impl Stream {
@@ -30,19 +33,63 @@ impl Stream {
         Ok(Self::Plain(Socket::adopt(fd)?))
     }
 
-    /// Which address of ours the peer is connected to.
+    /// Which address of ours the peer is connected to. Only of a plain connection.
     pub fn local_address(&self) -> io::Result<SocketAddr> {
+        let Self::Plain(socket) = self else { return Err(io::ErrorKind::Unsupported.into()) };
+        let address = SockRef::from(socket).local_addr()?;
+        address.as_socket().ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+    }
+
+    /// The server's side of TLS. Whoever awaits it sets the time-out.
+    pub async fn accept_tls(self, tls: &ServerTls) -> Result<Self, HandshakeError> {
         match self {
-            Self::Plain(socket) => {
-                let address = SockRef::from(socket).local_addr()?;
-                address.as_socket().ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
-            }
+            Self::Plain(socket) => accept(socket, tls).await.map(|stream| Self::Tls(Box::new(stream))),
+            tls => Ok(tls),
         }
     }
 
-    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// The client's side of TLS. Whoever awaits it sets the time-out.
+    pub async fn connect_tls(self, tls: &Arc<ClientTls>) -> Result<Self, HandshakeError> {
+        match self {
+            Self::Plain(socket) => connect(socket, tls).await.map(|stream| Self::Tls(Box::new(stream))),
+            tls => Ok(tls),
+        }
+    }
+
+    /// What the handshake with a client found out.
+    pub fn tls(&self) -> Option<&Arc<TlsFacts>> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => stream.facts(),
+        }
+    }
+
+    /// The settings under which TLS to an instance was begun; `None` on a plain connection.
+    pub fn made_by(&self) -> Option<&Arc<ClientTls>> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => stream.made_by(),
+        }
+    }
+
+    /// Whether HTTP/2 was agreed upon in the handshake.
+    pub fn speaks_h2(&self) -> bool {
+        matches!(self, Self::Tls(stream) if stream.speaks_h2())
+    }
+
+    /// Sends what was taken and is not out yet. Nothing on a plain connection: what it takes is out.
+    pub fn poll_send_rest(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::Tls(stream) => stream.poll_flush(cx),
+        }
+    }
+
+    /// Ready when a read would bring bytes, the end, or an error.
+    pub fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Plain(socket) => socket.poll_readable(cx),
+            Self::Tls(stream) => stream.poll_read_ready(cx),
         }
     }
 
@@ -55,10 +102,14 @@ impl Stream {
     ) -> Poll<io::Result<usize>> {
         match self {
             Self::Plain(socket) => socket.poll_append(cx, buffer, limit),
+            Self::Tls(stream) => {
+                buffer.reserve(limit);
+                stream.poll_take(cx, limit, |bytes| buffer.extend_from_slice(bytes))
+            }
         }
     }
 
-    /// Writes from two slices; returns how many bytes went out.
+    /// Writes from two slices; returns how many bytes were taken (`poll_send_rest`).
     pub fn poll_write_two(
         &mut self,
         cx: &mut Context<'_>,
@@ -67,30 +118,39 @@ impl Stream {
     ) -> Poll<io::Result<usize>> {
         match self {
             Self::Plain(socket) => socket.poll_write_two(cx, first, second),
+            Self::Tls(stream) => stream.poll_write_two(cx, first, second),
         }
     }
 
     /// Whether an idle connection has become readable: the peer closed it or sent what nobody asked for.
     /// Costs no system call while nothing happened.
-    pub fn is_stale(&self) -> bool {
+    pub fn is_stale(&mut self) -> bool {
         match self {
             Self::Plain(socket) => socket.is_readable(),
+            Self::Tls(stream) => stream.is_stale(),
         }
     }
 
     /// Sends RST when dropped, so that the peer sees a cut and not an end.
-    pub fn abort_on_drop(&self) {
+    pub fn abort_on_drop(&mut self) {
         match self {
-            // It can only fail on a socket that is broken already.
-            Self::Plain(socket) => drop(SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO))),
+            Self::Plain(socket) => abort_on_drop(socket),
+            Self::Tls(stream) => stream.abort_on_drop(),
         }
     }
 
     pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Tls(stream) => stream.poll_shutdown(cx),
         }
     }
+}
+
+/// RST instead of FIN when it is dropped.
+pub(crate) fn abort_on_drop(socket: &Socket) {
+    // It can only fail on a socket that is broken already.
+    let _ = SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO));
 }
 
 impl AsyncRead for Stream {
@@ -101,6 +161,10 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_read(cx, buffer),
+            Self::Tls(stream) => {
+                let limit = buffer.remaining();
+                stream.poll_take(cx, limit, |bytes| buffer.put_slice(bytes)).map_ok(drop)
+            }
         }
     }
 }
@@ -109,13 +173,12 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Self::Tls(stream) => stream.poll_write_two(cx, bytes, &[]),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(socket) => Pin::new(socket).poll_flush(cx),
-        }
+        self.get_mut().poll_send_rest(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -10,6 +10,7 @@ pub mod cors;
 pub mod headers;
 pub mod ip_access;
 pub mod request_id;
+pub mod security_headers;
 mod shared;
 
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub static POLICIES: &[&dyn RegisteredPolicy] = &[
     &PolicyEntry::<headers::Headers>::NEW,
     &PolicyEntry::<ip_access::IpAccess>::NEW,
     &PolicyEntry::<request_id::RequestId>::NEW,
+    &PolicyEntry::<security_headers::SecurityHeaders>::NEW,
 ];
 
 /// The policy kind of that name, as written in configuration.

@@ -18,6 +18,7 @@ use crate::finish::Finish;
 use crate::raw::serve_raw;
 use crate::request::handle;
 use crate::routing::identify;
+use crate::secure::{Secured, shake_hands};
 use crate::worker::{Phase, Registered, Worker};
 
 /// How long, and how many bytes, a closing connection still listens so that the last answer is not lost to a reset.
@@ -33,16 +34,26 @@ const FIRST_CALL: Duration = Duration::from_secs(1);
 const WARM: Duration = Duration::from_secs(1);
 
 /// Serves one connection to its end.
-pub async fn serve(stream: Stream, peer: std::net::SocketAddr, listener: usize, worker: Rc<Worker>) {
+pub async fn serve(mut stream: Stream, peer: std::net::SocketAddr, listener: usize, worker: Rc<Worker>) {
     let registered = worker.register();
-    let peer = Rc::new(Peer::new(peer));
     let first = worker.snapshot().listener(listener).cloned();
     if let Some(plan) = &first
         && let Some(raw) = &plan.raw
     {
-        return Box::pin(serve_raw(stream, &peer, plan, raw, &worker, &registered)).await;
+        return Box::pin(serve_raw(stream, peer, plan, raw, &worker, &registered)).await;
+    }
+    if let Some(tls) = first.as_ref().and_then(|plan| plan.tls.clone()) {
+        let Some(secured) = Box::pin(shake_hands(stream, &tls, &worker)).await else { return };
+        stream = secured;
     }
     drop(first);
+    let peer = Rc::new(Peer::new(peer, Secured::of(&stream)));
+    if stream.speaks_h2() {
+        let Some(plan) = worker.snapshot().listener(listener).cloned() else { return };
+        worker.refresh();
+        Box::pin(serve_h2(stream, Vec::new(), listener, &plan, peer, &worker, &registered)).await;
+        return;
+    }
     let mut deadline = Deadline::default();
     let mut inbound = Inbound::H1(H1Server::new(stream));
     let mut served = 0;

@@ -16,6 +16,7 @@ use narthex_wire::{RequestParser, ResponseHead};
 use crate::chain::Reached;
 use crate::forwarded::Told;
 use crate::pump::{OwnBody, Pump};
+use crate::secure::Secured;
 use crate::snapshot::{Gateway, ListenerPlan, Route};
 use crate::worker::{Pinned, Worker};
 
@@ -78,13 +79,16 @@ pub struct Peer {
     pub address: SocketAddr,
     /// The address's IP as text, made once per connection.
     pub text: Box<str>,
+    /// Where the connection is encrypted.
+    pub secured: Option<Secured>,
     /// What services were told of it last.
     pub(crate) told: RefCell<Option<Told>>,
 }
 
 impl Peer {
-    pub fn new(address: SocketAddr) -> Self {
-        Self { address, text: address.ip().to_canonical().to_string().into(), told: RefCell::default() }
+    pub fn new(address: SocketAddr, secured: Option<Secured>) -> Self {
+        let text = address.ip().to_canonical().to_string().into();
+        Self { address, text, secured, told: RefCell::default() }
     }
 
     /// Gives memory back while the connection is idle.

@@ -3,8 +3,8 @@
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
-use narthex_contract::{EndCx, Verdicted};
-use narthex_telemetry::{AccessRecord, TunnelEnd};
+use narthex_contract::{EndCx, Tls, Verdicted};
+use narthex_telemetry::{AccessRecord, TlsRecord, TunnelEnd};
 use narthex_wire::Version;
 
 use crate::exchange::Run;
@@ -115,10 +115,20 @@ fn end(run: &Run, worker: &Worker, is_client_gone: bool) {
                 bytes_out: exchange.bytes_out,
                 shadowed: shadowed(run),
                 tunnel: run.tunnel.map_or("", TunnelEnd::as_str),
+                tls: exchange.tls.as_deref().map(record_tls),
             },
             exchange.trace.trace_id_hex(),
         )
     });
+}
+
+fn record_tls(tls: &Tls) -> TlsRecord<'_> {
+    TlsRecord {
+        version: tls.version,
+        cipher: tls.cipher,
+        sni: tls.sni.as_deref(),
+        client: tls.client.as_ref().map(|client| (&*client.subject, &*client.fingerprint)),
+    }
 }
 
 fn protocol(version: Version) -> &'static str {

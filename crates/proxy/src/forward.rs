@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use narthex_contract::{Detail, Reply, ServiceId, core};
 
+use narthex_wire::Scheme;
+
 use crate::converse::{Attempt, converse};
 use crate::exchange::{Interrupt, Line, Run};
 use crate::forwarded;
@@ -71,6 +73,7 @@ fn prepare(run: &mut Run, line: &Line<'_>, service: &Service, route: &Route) {
         };
         debug_assert!(edited.is_ok(), "a part of a normalised path is a valid path");
     }
+    exchange.request.scheme = if service.settings.tls.is_some() { Scheme::Https } else { Scheme::Http };
     let stored = match &service.settings.host {
         HostRule::Keep if exchange.authority.is_empty() => {
             exchange.request.point_to(&service.settings.authority)
@@ -86,6 +89,42 @@ fn stripped<'p>(path: &'p str, prefix: &str) -> &'p str {
         Some("") => "/",
         Some(rest) if rest.starts_with('/') => rest,
         _ => path,
+    }
+}
+
+/// A new connection: TCP, then TLS where the service wants it, each within its own time.
+async fn open(
+    run: &Run,
+    line: &mut Line<'_>,
+    service: &Arc<Service>,
+    route: &Route,
+    calling: Calling,
+) -> Result<Result<Call, Failure>, Interrupt> {
+    let times = route.service_times.over(&service.settings.times);
+    let late = |reason, text: &'static str| Ok(Err(Failure::new(reason, text).unprocessed()));
+    let due = line.due(times.connect);
+    let worker = line.worker;
+    let mut opened = match line.wait_for(due, calling.connect(worker)).await {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(failure)) => return Ok(Err(failure)),
+        Err(Interrupt::TimedOut) => return late(core::CONNECT_TIMEOUT, "no connection within `connect`"),
+        Err(interrupt) => return Err(interrupt),
+    };
+    if let Some(tls) = &service.settings.tls {
+        let tls = tls.load_full();
+        let due = line.due(times.tls);
+        opened = match line.wait_for(due, Box::pin(opened.secure(&tls))).await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(failure)) => return Ok(Err(failure)),
+            Err(Interrupt::TimedOut) => return late(core::TLS_TIMEOUT, "no TLS handshake within `tls`"),
+            Err(interrupt) => return Err(interrupt),
+        };
+    }
+    let due = line.due(times.connect);
+    match line.wait_for(due, opened.begin(worker, &run.exchange.request)).await {
+        Ok(begun) => Ok(begun),
+        Err(Interrupt::TimedOut) => late(core::CONNECT_TIMEOUT, "no HTTP/2 connection within `connect`"),
+        Err(interrupt) => Err(interrupt),
     }
 }
 
@@ -107,19 +146,10 @@ async fn attempt(
     run.exchange.instance = Some(calling.instance.address);
     let call = match calling.reuse(line.worker, &run.exchange.request) {
         Ok(call) => call,
-        Err(calling) => {
-            let due = line.due(route.service_times.over(&service.settings.times).connect);
-            let worker = line.worker;
-            match line.wait_for(due, calling.connect(worker, &run.exchange.request)).await {
-                Ok(Ok(call)) => call,
-                Ok(Err(failure)) => return Ok(Err((failure, Some(instance)))),
-                Err(Interrupt::TimedOut) => {
-                    let failure = Failure::new(core::CONNECT_TIMEOUT, "no connection within `connect`");
-                    return Ok(Err((failure.unprocessed(), Some(instance))));
-                }
-                Err(interrupt) => return Err(interrupt),
-            }
-        }
+        Err(calling) => match open(run, line, service, route, calling).await? {
+            Ok(call) => call,
+            Err(failure) => return Ok(Err((failure, Some(instance)))),
+        },
     };
     run.exchange.timings.connected = line.worker.now();
     let outcome = converse(run, line, service, route, call).await?;

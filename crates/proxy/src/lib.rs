@@ -18,6 +18,7 @@ mod pump;
 mod raw;
 mod request;
 mod routing;
+mod secure;
 mod service;
 mod snapshot;
 mod stream;
@@ -35,6 +36,7 @@ pub use raw::{RawPlan, RawTo, ServerNames};
 pub use request::handle;
 pub use routing::RequestFacts;
 pub use routing::host_without_port;
+pub use secure::ListenerTls;
 pub use service::{
     Balance, HostRule, Instance, InstanceSet, Protocol, Service, ServiceTimes, Settings, State,
 };

@@ -9,7 +9,7 @@ use narthex_wire::{Head, Known, Method, Name, RequestHead};
 
 use crate::exchange::{Interrupt, Line, Run};
 use crate::forwarded;
-use crate::problem::put_all;
+use crate::problem::{put_all, put_known};
 use crate::snapshot::Gateway;
 
 const ALLOW: Name = Name::known(Known::Allow);
@@ -48,6 +48,8 @@ pub fn identify(run: &mut Run, line: &Line<'_>) {
     let worker = line.worker;
     exchange.locals.clone_from(line.snapshot.locals());
     exchange.client.peer = line.peer.address;
+    exchange.client.tls = line.peer.secured.is_some();
+    exchange.tls = line.peer.secured.as_ref().map(|secured| Arc::clone(&secured.tls));
     exchange.client.ip =
         forwarded::client_ip(line.plan.forwarded, &exchange.request.head, line.peer.address.ip());
     exchange.authority.push_str(exchange.request.authority());
@@ -79,6 +81,9 @@ pub async fn route(run: &mut Run, line: &mut Line<'_>) -> Result<Option<Reply>, 
     if let Some(reply) = refuse_forms(&run.exchange.request) {
         return Ok(Some(reply));
     }
+    if let Some(reply) = elsewhere(run, line) {
+        return Ok(Some(reply));
+    }
     let Some(gateway) = line.plan.hosts.find(&run.exchange.host).and_then(|at| line.plan.gateways.get(at))
     else {
         return Ok(Some(core::UNKNOWN_HOST.into()));
@@ -105,6 +110,49 @@ pub async fn route(run: &mut Run, line: &mut Line<'_>) -> Result<Option<Reply>, 
         return Ok(Some(core::LOOP_DETECTED.into()));
     }
     Ok(find(run, &gateway))
+}
+
+/// A request that belongs to another connection: one for its host, or an encrypted one.
+fn elsewhere(run: &Run, line: &Line<'_>) -> Option<Reply> {
+    if let Some(port) = line.plan.redirect {
+        let is_known = line.plan.gateways.is_empty() || line.plan.hosts.find(&run.exchange.host).is_some();
+        return Some(if is_known { to_https(run, port) } else { core::UNKNOWN_HOST.into() });
+    }
+    match (&line.peer.secured, &line.plan.tls) {
+        // What a destination asks for comes on no connection: only what the client has proved counts.
+        (Some(secured), Some(tls)) if run.depth > 0 && secured.has_proved(tls, &run.exchange.host) => None,
+        (Some(secured), Some(tls)) if !secured.admits(tls, &run.exchange.host) => {
+            let asked = secured.tls.sni.as_deref().unwrap_or("no name");
+            let text =
+                format!("the connection was opened for {asked}, the request is for {}", run.exchange.host);
+            Some(Reply::problem_with(core::MISDIRECTED, Detail::operator(text)))
+        }
+        (None, Some(_)) => {
+            let text = "the listener speaks TLS since this connection was opened";
+            Some(Reply::problem_with(core::MISDIRECTED, Detail::operator(text)))
+        }
+        _ => None,
+    }
+}
+
+/// 308 to the same host, path and query by `https` (RFC 9110 15.4.9).
+fn to_https(run: &Run, port: u16) -> Reply {
+    let request = &run.exchange.request;
+    if run.exchange.host.is_empty() || request.is_asterisk() {
+        return core::NO_ROUTE.into();
+    }
+    let mut location = format!("https://{}", run.exchange.host);
+    if port != 443 {
+        location.push_str(&format!(":{port}"));
+    }
+    location.push_str(request.path());
+    if let Some(query) = request.query() {
+        location.push('?');
+        location.push_str(query);
+    }
+    let mut response = narthex_contract::Response::new(308, "");
+    put_known(&mut response.head.head, Known::Location, location.as_bytes());
+    Reply::Response(Box::new(response))
 }
 
 /// Forms of a request that a gateway has no use for.

@@ -9,7 +9,7 @@ use narthex_router::{HostTable, PathRules, Rewrite, Router};
 use narthex_telemetry::RouteSeries;
 use narthex_wire::Limits;
 
-use crate::{Chain, ForwardedRules, RawPlan, Service, ServiceTimes};
+use crate::{Chain, ForwardedRules, ListenerTls, RawPlan, Service, ServiceTimes};
 
 /// Everything that the data plane needs to answer requests.
 pub struct Snapshot {
@@ -91,6 +91,10 @@ pub struct ListenerPlan {
     pub bounds: ListenerBounds,
     /// Connections are passed through: no HTTP, no gateways.
     pub raw: Option<RawPlan>,
+    /// The listener speaks TLS.
+    pub tls: Option<Arc<ListenerTls>>,
+    /// Every request is sent to `https://` at this port.
+    pub redirect: Option<u16>,
 }
 
 /// The static maxima and time-outs of a listener.
@@ -226,6 +230,7 @@ pub enum FallbackStep {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TimesOverride {
     pub connect: Option<Duration>,
+    pub tls: Option<Duration>,
     pub first_byte: Option<Duration>,
     pub idle: Option<Duration>,
     pub write: Option<Duration>,
@@ -237,6 +242,7 @@ impl TimesOverride {
     pub fn over(&self, times: &ServiceTimes) -> ServiceTimes {
         ServiceTimes {
             connect: self.connect.unwrap_or(times.connect),
+            tls: self.tls.unwrap_or(times.tls),
             first_byte: self.first_byte.unwrap_or(times.first_byte),
             idle: self.idle.unwrap_or(times.idle),
             write: self.write.unwrap_or(times.write),

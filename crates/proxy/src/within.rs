@@ -23,6 +23,7 @@ use crate::forwarded;
 use crate::problem::{problem_json, put, put_known};
 use crate::request::{ask_destination, pass_chain};
 use crate::routing::{host_without_port, route, stamp};
+use crate::secure::Secured;
 use crate::snapshot::Route;
 use crate::stream::{Streamed, stream};
 use crate::worker::{Pinned, Worker};
@@ -32,6 +33,8 @@ pub struct Ways<'w> {
     worker: &'w Rc<Worker>,
     snapshot: Rc<Pinned>,
     listener: usize,
+    /// The client's connection, where it is encrypted.
+    secured: Option<&'w Secured>,
     route: &'w Arc<Route>,
     /// The exchange's deadline: monotonic nanoseconds.
     due: u64,
@@ -46,6 +49,7 @@ impl<'w> Ways<'w> {
             worker: line.worker,
             snapshot: Rc::clone(&line.snapshot),
             listener: line.listener,
+            secured: line.peer.secured.as_ref(),
             route,
             due,
             depth: run.depth,
@@ -82,7 +86,7 @@ impl<'w> Ways<'w> {
         Some(Inside {
             finish,
             server: Inbound::Inner(server),
-            peer: Peer::new(parent.client.peer),
+            peer: Peer::new(parent.client.peer, self.secured.cloned()),
             listener: self.listener,
             plan,
             snapshot: Rc::clone(&self.snapshot),
@@ -97,6 +101,7 @@ impl<'w> Ways<'w> {
 /// What goes from an exchange to those inside it: who the client is, the trace, the request id, the host.
 fn inherit(exchange: &mut Exchange, parent: &Exchange) {
     exchange.client = parent.client;
+    exchange.tls.clone_from(&parent.tls);
     exchange.request_id.push_str(&parent.request_id);
     exchange.request_id_is_given = parent.request_id_is_given;
     exchange.trace = parent.trace;

@@ -311,6 +311,10 @@ impl Worker {
         self.metrics.refused(self.index, code);
     }
 
+    pub fn count_handshake_failure(&self, code: &'static str) {
+        self.metrics.handshake_failed(code);
+    }
+
     /// 64 random bits (xorshift64*): for ids and balancing, never for secrets.
     pub fn random(&self) -> u64 {
         let mut x = self.random.get();

@@ -55,6 +55,18 @@ pub struct AccessRecord<'a> {
     pub shadowed: &'a str,
     /// What ended the tunnel that the exchange became.
     pub tunnel: &'a str,
+    /// Of an encrypted connection.
+    pub tls: Option<TlsRecord<'a>>,
+}
+
+/// What is logged of an encrypted connection.
+#[derive(Debug, Clone, Copy)]
+pub struct TlsRecord<'a> {
+    pub version: &'a str,
+    pub cipher: &'a str,
+    pub sni: Option<&'a str>,
+    /// Subject and fingerprint of the client's certificate.
+    pub client: Option<(&'a str, &'a str)>,
 }
 
 impl Default for AccessRecord<'_> {
@@ -86,6 +98,7 @@ impl Default for AccessRecord<'_> {
             bytes_out: 0,
             shadowed: "",
             tunnel: "",
+            tls: None,
         }
     }
 }
@@ -129,6 +142,15 @@ impl AccessRecord<'_> {
         line.number(key!("bytes_out"), self.bytes_out);
         write_optional(&mut line, key!("shadow"), Some(self.shadowed));
         write_optional(&mut line, key!("tunnel"), Some(self.tunnel));
+        if let Some(tls) = &self.tls {
+            line.text(key!("tls"), tls.version.as_bytes(), 16);
+            line.text(key!("cipher"), tls.cipher.as_bytes(), 64);
+            write_optional(&mut line, key!("sni"), tls.sni);
+            if let Some((subject, fingerprint)) = tls.client {
+                line.text(key!("client_subject"), subject.as_bytes(), FIELD_BYTES);
+                line.text(key!("client_fingerprint"), fingerprint.as_bytes(), 64);
+            }
+        }
         out.extend_from_slice(b"}\n");
     }
 }
@@ -350,6 +372,7 @@ mod tests {
             reason: None,
             detail: None,
             gateway: "g",
+            tls: None,
             route: "r",
             service: Some("s"),
             instance: Some("127.0.0.1:80".parse().unwrap()),

@@ -97,6 +97,10 @@ pub struct WorkerMetrics {
     pub(crate) tunnel_bytes: [Counter; 2],
     /// Requests refused before a route was known.
     pub unrouted: Counter,
+    /// TLS handshakes with clients: finished; of these, sessions taken up again; refused for want of room.
+    pub handshakes: Counter,
+    pub handshakes_resumed: Counter,
+    pub handshakes_refused: Counter,
 }
 
 impl WorkerMetrics {
@@ -162,6 +166,20 @@ pub struct ProcessState {
     pub log_dropped: u64,
 }
 
+/// A certificate in use.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct CertificateState {
+    /// `listener` or `service`, and its name.
+    pub kind: &'static str,
+    pub owner: String,
+    /// The certificate's first name.
+    pub name: String,
+    /// Seconds since 1970.
+    pub not_after: i64,
+    /// The file on the disk is not the one in use, because it is not good.
+    pub is_stale: bool,
+}
+
 /// The registry of series.
 #[derive(Debug)]
 pub struct Metrics {
@@ -169,6 +187,8 @@ pub struct Metrics {
     routes: Mutex<AHashMap<(Box<str>, Box<str>), Arc<RouteSeries>>>,
     services: Mutex<AHashMap<Box<str>, Arc<ServiceSeries>>>,
     reasons: Mutex<AHashMap<&'static str, Arc<Box<[Counter]>>>>,
+    handshake_failures: Mutex<AHashMap<&'static str, u64>>,
+    certificates: Mutex<Vec<CertificateState>>,
 }
 
 impl Metrics {
@@ -178,6 +198,8 @@ impl Metrics {
             routes: Mutex::default(),
             services: Mutex::default(),
             reasons: Mutex::default(),
+            handshake_failures: Mutex::default(),
+            certificates: Mutex::default(),
         })
     }
 
@@ -218,6 +240,27 @@ impl Metrics {
         if let Some(cell) = cells.get(worker) {
             cell.add(1);
         }
+    }
+
+    /// Counts a handshake that failed.
+    pub fn handshake_failed(&self, code: &'static str) {
+        *lock(&self.handshake_failures).entry(code).or_default() += 1;
+    }
+
+    pub(crate) fn all_handshake_failures(&self) -> Vec<(&'static str, u64)> {
+        let mut all: Vec<_> =
+            lock(&self.handshake_failures).iter().map(|(code, count)| (*code, *count)).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// These certificates are in use from now on.
+    pub fn certificates(&self, all: Vec<CertificateState>) {
+        *lock(&self.certificates) = all;
+    }
+
+    pub(crate) fn all_certificates(&self) -> Vec<CertificateState> {
+        lock(&self.certificates).clone()
     }
 
     pub(crate) fn all_routes(&self) -> Vec<Arc<RouteSeries>> {

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use crate::catalogue::CLASSES;
 use crate::counter::SHARED_BUCKETS;
-use crate::{Counter, Histogram, Metrics, ProcessState, TunnelEnd, WorkerMetrics};
+use crate::{CertificateState, Counter, Histogram, Metrics, ProcessState, TunnelEnd, WorkerMetrics};
 
 impl Metrics {
     /// The whole page.
@@ -23,6 +23,7 @@ fn write_all(metrics: &Metrics, process: &ProcessState, out: &mut String) -> fmt
         writeln!(out, "narthex_refused_total{{reason=\"{reason}\"}} {count}")?;
     }
     write_workers(metrics, out)?;
+    write_tls(metrics, out)?;
     write_process(process, out)
 }
 
@@ -115,7 +116,7 @@ fn write_histogram<'h>(
 
 fn write_workers(metrics: &Metrics, out: &mut String) -> fmt::Result {
     type Pick = fn(&WorkerMetrics) -> &Counter;
-    let all: [(&str, &str, &str, Pick); 8] = [
+    let all: [(&str, &str, &str, Pick); 11] = [
         ("narthex_connections_accepted_total", "counter", "Connections accepted.", |w| &w.accepted),
         (
             "narthex_connections_handed_over_total",
@@ -134,6 +135,19 @@ fn write_workers(metrics: &Metrics, out: &mut String) -> fmt::Result {
         ),
         ("narthex_tunnels", "gauge", "Tunnels (WebSocket, TCP) that are open.", |w| &w.tunnels),
         ("narthex_unrouted_total", "counter", "Requests refused before a route was known.", |w| &w.unrouted),
+        ("narthex_tls_handshakes_total", "counter", "TLS handshakes with clients.", |w| &w.handshakes),
+        (
+            "narthex_tls_handshakes_resumed_total",
+            "counter",
+            "Of these, sessions that were taken up again.",
+            |w| &w.handshakes_resumed,
+        ),
+        (
+            "narthex_tls_handshakes_refused_total",
+            "counter",
+            "Connections closed because `handshakes` of the listener were under way.",
+            |w| &w.handshakes_refused,
+        ),
     ];
     for (name, kind, help, pick) in all {
         head(out, name, kind, help)?;
@@ -156,6 +170,37 @@ fn write_tunnels(metrics: &Metrics, out: &mut String) -> fmt::Result {
     head(out, name, "counter", "Bytes of tunnels that ended, by whom they came from.")?;
     for (at, from) in ["client", "service"].into_iter().enumerate() {
         writeln!(out, "{name}{{from=\"{from}\"}} {}", sum(&|worker| worker.tunnel_bytes[at].read()))?;
+    }
+    Ok(())
+}
+
+fn write_tls(metrics: &Metrics, out: &mut String) -> fmt::Result {
+    let name = "narthex_tls_handshake_failures_total";
+    head(out, name, "counter", "TLS handshakes with clients that failed, by cause.")?;
+    for (cause, count) in metrics.all_handshake_failures() {
+        writeln!(out, "{name}{{cause=\"{cause}\"}} {count}")?;
+    }
+    let certificates = metrics.all_certificates();
+    type Value = fn(&CertificateState) -> i64;
+    let gauges: [(&str, &str, Value); 2] = [
+        (
+            "narthex_certificate_expiry_timestamp_seconds",
+            "When a certificate in use expires, in seconds since 1970.",
+            |certificate| certificate.not_after,
+        ),
+        (
+            "narthex_certificate_stale",
+            "1 where the files of a certificate in use have changed and are not good: the old one stays.",
+            |certificate| i64::from(certificate.is_stale),
+        ),
+    ];
+    for (name, help, value) in gauges {
+        head(out, name, "gauge", help)?;
+        for one in &certificates {
+            let label = one.name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', " ");
+            let (kind, owner) = (one.kind, &one.owner);
+            writeln!(out, "{name}{{{kind}=\"{owner}\",name=\"{label}\"}} {}", value(one))?;
+        }
     }
     Ok(())
 }

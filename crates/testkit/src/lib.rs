@@ -10,6 +10,7 @@
 )]
 
 mod allocations;
+mod authority;
 mod cases;
 mod client;
 pub mod compiling;
@@ -18,16 +19,19 @@ pub mod faults;
 mod gate;
 mod load;
 mod message;
+mod secure;
 mod service;
 mod wire;
 mod workspace;
 
 pub use allocations::CountingAllocator;
+pub use authority::{Authority, Issued, Wanted};
 pub use cases::{Case, CaseError, Subject, SubjectGateway, find_cases, run_case};
 pub use client::RawClient;
 pub use gate::Gate;
 pub use load::{Failure, FailureKind, Load, LoadOptions, Report};
 pub use message::{BodyEnd, Fields, Head, Response};
+pub use secure::{TlsClient, TlsOptions};
 pub use service::{Conversation, FakeService, Next, Progress, Received, answer};
 pub use wire::Fault;
 pub use workspace::Workspace;

@@ -12,6 +12,7 @@ use narthex_contract::{
 };
 use narthex_proxy::{Route, State};
 
+use super::Secured;
 use super::chains::{GatewayPolicies, Placed};
 
 /// The kinds of policies and destinations that a configuration may name.
@@ -54,6 +55,8 @@ pub struct Keep {
     pub services: AHashMap<String, Arc<State>>,
     /// The indexes of listeners, by (name, address): stable as long as both are.
     pub listeners: Vec<(String, SocketAddr)>,
+    /// What holds certificates, as it is in use, by kind and name.
+    pub secured: AHashMap<(&'static str, String), Secured>,
     /// The indexes of services, by name: stable as long as it is; a free one is `None`.
     pub(super) service_ids: Vec<Option<String>>,
     kept: AHashMap<KeepKey, Weak<dyn Any + Send + Sync>>,
@@ -94,11 +97,17 @@ impl Keep {
             kinds: self.kinds.clone(),
             services: self.services.clone(),
             listeners: self.listeners.clone(),
+            secured: self.secured.clone(),
             service_ids: self.service_ids.clone(),
             kept: self.kept.clone(),
             feeds: self.feeds.clone(),
             gateways: self.gateways.clone(),
         }
+    }
+
+    /// What this listener or service holds, as it is in use.
+    pub(super) fn secured(&self, kind: &'static str, name: &str) -> Option<Secured> {
+        self.secured.get(&(kind, name.to_owned())).cloned()
     }
 
     /// The state of this key, made where there is none or nothing holds it any more.

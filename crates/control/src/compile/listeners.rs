@@ -50,6 +50,7 @@ pub(super) fn compile(
                 continue;
             }
         };
+        let tls = super::certificates::listener(work, name, listener);
         if plans.len() <= index {
             plans.resize_with(index + 1, || None);
         }
@@ -63,6 +64,8 @@ pub(super) fn compile(
             },
             bounds: bounds(listener),
             raw: raw(work, services, listener),
+            tls,
+            redirect: listener.redirect_to_https.as_ref().map(|port| port.get()),
         }));
         specs.push(ListenerSpec { index, name: name.to_string(), address });
     }
@@ -111,8 +114,9 @@ fn raw_service(
     of_plan: &mut Vec<Arc<Service>>,
 ) -> Option<ServiceId> {
     let service = services.iter().flatten().find(|service| *service.name == ***name)?;
-    if service.settings.protocol != Protocol::Http1 {
-        let message = format!("the service `{}` speaks HTTP/2: raw bytes cannot be passed to it", &**name);
+    if service.settings.protocol != Protocol::Http1 || service.settings.tls.is_some() {
+        let message =
+            format!("the service `{}` speaks HTTP/2 or TLS: raw bytes cannot be passed to it", &**name);
         work.error("conflict", name.span, message, "give its `url` the scheme `tcp://`");
         return None;
     }

@@ -1,5 +1,6 @@
 //! File -> Snapshot. Finds every problem that needs a registry or the router; starts nothing, binds nothing.
 
+mod certificates;
 mod chains;
 mod host;
 mod keep;
@@ -22,6 +23,7 @@ use narthex_document::{Diagnostic, Node};
 use narthex_proxy::{Gateway, ListenerPlan, Snapshot};
 use narthex_telemetry::Metrics;
 
+pub use certificates::{Holder, Secured, client_tls, server_settings};
 pub use keep::{Keep, Kinds};
 pub use services::Discovered;
 
@@ -49,6 +51,7 @@ pub struct Compiled {
     pub snapshot: Snapshot,
     pub listeners: Vec<ListenerSpec>,
     pub discovered: Vec<Discovered>,
+    pub secured: Vec<Secured>,
     pub routes: Vec<RoutePlan>,
     /// By gateway's name, for `explain`.
     pub gateways: Vec<Arc<Gateway>>,
@@ -92,18 +95,20 @@ pub fn compile_written(
         written: node.map(Written::of).unwrap_or_default(),
         reads: Reads::default(),
         depth: 0,
+        secured: Vec::new(),
     };
     work.refuse_what_is_not_there();
     let (services, discovered) = services::compile(&mut work);
     let (gateways, routes) = routes::compile(&mut work);
     let (plans, listeners) = listeners::compile(&mut work, &gateways, &services);
+    let secured = std::mem::take(&mut work.secured);
     let errors = problems.iter().filter(|problem| problem.is_error()).count();
     if errors > before {
         return None;
     }
     let gateways = gateways.into_iter().flatten().collect();
     let snapshot = Snapshot { version: 0, listeners: plans, services };
-    Some(Compiled { snapshot, listeners, discovered, routes, gateways })
+    Some(Compiled { snapshot, listeners, discovered, secured, routes, gateways })
 }
 
 /// One compilation.
@@ -119,6 +124,8 @@ struct Work<'w> {
     pub reads: Reads,
     /// Policies inside policies: how deep.
     pub depth: usize,
+    /// What holds certificates.
+    pub secured: Vec<Secured>,
 }
 
 /// The tree that the file was read from, by name. Empty where it is not known.
@@ -196,9 +203,6 @@ impl<'w> Work<'w> {
             "remove it: this version cannot do it, and never runs a configuration with a promise missing";
         let file = self.file;
         for (_, listener) in file.listeners.iter() {
-            if let Some(certificate) = listener.certificates.first() {
-                self.error("not_available", certificate.span, "TLS on listeners is not available", later);
-            }
             if let Some(proxy) = listener.trusted_proxies.first() {
                 let help = "write `trusted_hops: 1` for one proxy of your own in front";
                 self.error("not_available", proxy.span, "`trusted_proxies` is not available", help);

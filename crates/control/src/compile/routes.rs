@@ -236,6 +236,7 @@ fn kept(
 fn service_times(of_route: &config::RouteTimeouts) -> narthex_proxy::TimesOverride {
     narthex_proxy::TimesOverride {
         connect: of_route.connect.map(|time| time.0),
+        tls: of_route.tls.map(|time| time.0),
         first_byte: of_route.first_byte.map(|time| time.0),
         idle: of_route.idle.map(|time| time.0),
         write: of_route.write.map(|time| time.0),

@@ -7,6 +7,7 @@ use ahash::AHashMap;
 use narthex_config as config;
 use narthex_contract::ServiceId;
 use narthex_discovery::dns::DnsSettings;
+use narthex_document::{Name, Spanned};
 use narthex_net::H2Limits;
 use narthex_proxy::{Balance, HostRule, Protocol, Service, ServiceTimes, Settings, State};
 use narthex_wire::{Authority, Limits};
@@ -40,7 +41,7 @@ pub(super) fn compile(work: &mut Work<'_>) -> (Vec<Option<Arc<Service>>>, Vec<Di
             work.service_names.push(text.to_owned());
             work.service_ids.insert(text, *id);
         }
-        let Some(settings) = settings(work, service) else { continue };
+        let Some(settings) = settings(work, name, service) else { continue };
         let state = Arc::clone(work.keep.services.entry(text.to_owned()).or_insert_with(State::new));
         let series = work.metrics.service(text);
         discovered.push(addresses(text, service, &state));
@@ -51,25 +52,24 @@ pub(super) fn compile(work: &mut Work<'_>) -> (Vec<Option<Arc<Service>>>, Vec<Di
     (services, discovered)
 }
 
-fn settings(work: &mut Work<'_>, service: &config::Service) -> Option<Settings> {
+/// What all instances speak, and whether by TLS.
+fn protocol(work: &mut Work<'_>, service: &config::Service) -> Option<(Protocol, bool)> {
+    let mut is_secure = false;
     let mut protocol = None;
     for address in service.addresses() {
         let of_scheme = match address.address.scheme {
-            config::Scheme::Http => {
+            config::Scheme::Http | config::Scheme::Https => {
                 service.protocol.as_ref().map_or(Protocol::Http1, |wanted| match **wanted {
                     config::Protocol::Http1 => Protocol::Http1,
-                    config::Protocol::H2c => Protocol::H2c,
+                    config::Protocol::H2c | config::Protocol::Http2 => Protocol::Http2,
+                    config::Protocol::Auto => Protocol::Auto,
                 })
             }
             // Only listeners that pass connections through may name it.
             config::Scheme::Tcp => Protocol::Http1,
-            config::Scheme::H2c => Protocol::H2c,
-            config::Scheme::Https | config::Scheme::H2 => {
-                let help = "write `http://` or `h2c://`: TLS to services is not available in this version";
-                work.error("not_available", address.span, "TLS to services is not available", help);
-                return None;
-            }
+            config::Scheme::H2c | config::Scheme::H2 => Protocol::Http2,
         };
+        is_secure |= matches!(address.address.scheme, config::Scheme::Https | config::Scheme::H2);
         if protocol.is_some_and(|known| known != of_scheme) {
             let help = "give all instances the same scheme";
             work.error(
@@ -82,6 +82,15 @@ fn settings(work: &mut Work<'_>, service: &config::Service) -> Option<Settings> 
         }
         protocol = Some(of_scheme);
     }
+    Some((protocol.unwrap_or(Protocol::Http1), is_secure))
+}
+
+fn settings(work: &mut Work<'_>, name: &Spanned<Name>, service: &config::Service) -> Option<Settings> {
+    let (protocol, is_secure) = protocol(work, service)?;
+    let tls = match is_secure {
+        true => Some(super::certificates::service(work, name, service)?),
+        false => None,
+    };
     let times = &service.timeouts;
     let bounds = &service.bounds;
     let addresses = service.addresses();
@@ -102,7 +111,8 @@ fn settings(work: &mut Work<'_>, service: &config::Service) -> Option<Settings> 
         config::HostRule::Name(name) => HostRule::Fixed(checked(name)?),
     };
     Some(Settings {
-        protocol: protocol.unwrap_or(Protocol::Http1),
+        protocol,
+        tls,
         host,
         authority,
         balance: match service.balance {
@@ -111,6 +121,7 @@ fn settings(work: &mut Work<'_>, service: &config::Service) -> Option<Settings> 
         },
         times: ServiceTimes {
             connect: times.connect.0,
+            tls: times.tls.0,
             first_byte: times.first_byte.0,
             idle: times.idle.0,
             write: times.write.0,

@@ -7,6 +7,7 @@ use narthex_proxy::Service;
 use serde::Serialize;
 
 use super::Source;
+use crate::certificates::CertificateStatus;
 use crate::feeds::Waiting;
 
 /// What `narthex status` shows.
@@ -24,6 +25,7 @@ pub struct Status {
     pub connections: usize,
     pub listeners: BTreeMap<String, String>,
     pub services: BTreeMap<String, ServiceStatus>,
+    pub certificates: Vec<CertificateStatus>,
     /// Routes that are closed for want of data.
     pub waiting: Vec<Waiting>,
 }

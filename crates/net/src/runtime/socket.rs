@@ -182,27 +182,55 @@ impl Socket {
     /// Writes from two slices; returns how many bytes went out.
     pub fn poll_write_two(&self, cx: &Context<'_>, first: &[u8], second: &[u8]) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.ready.poll(cx, WRITE));
+            ready!(self.poll_writable(cx));
             let written = if second.is_empty() {
-                net::send(&self.fd, first, SendFlags::NOSIGNAL)
+                self.send(first)
             } else if first.is_empty() {
-                net::send(&self.fd, second, SendFlags::NOSIGNAL)
+                self.send(second)
             } else {
-                let slices = [IoSlice::new(first), IoSlice::new(second)];
-                net::sendmsg(&self.fd, &slices, &mut net::SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)
+                self.send_slices(&[IoSlice::new(first), IoSlice::new(second)])
             };
-            match written {
-                Ok(count) => {
-                    if count < first.len() + second.len() {
-                        self.ready.clear(WRITE);
-                    }
-                    return Poll::Ready(Ok(count));
-                }
-                Err(Errno::AGAIN) => self.ready.clear(WRITE),
-                Err(Errno::INTR) => {}
-                Err(error) => return Poll::Ready(Err(error.into())),
+            match self.judge(written, first.len() + second.len()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                ended => return Poll::Ready(ended),
             }
         }
+    }
+
+    /// Ready when a write need not end in `WouldBlock`.
+    pub fn poll_writable(&self, cx: &Context<'_>) -> Poll<()> {
+        self.ready.poll(cx, WRITE)
+    }
+
+    /// Writes what goes out at once. `WouldBlock` costs no system call where it is known.
+    pub fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if !self.ready.has(WRITE) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let written = match slices {
+            [one] => self.send(one),
+            several => self.send_slices(several),
+        };
+        self.judge(written, slices.iter().map(|slice| slice.len()).sum())
+    }
+
+    fn send(&self, bytes: &[u8]) -> rustix::io::Result<usize> {
+        rustix::io::retry_on_intr(|| net::send(&self.fd, bytes, SendFlags::NOSIGNAL))
+    }
+
+    fn send_slices(&self, slices: &[IoSlice<'_>]) -> rustix::io::Result<usize> {
+        let mut nothing = net::SendAncillaryBuffer::default();
+        rustix::io::retry_on_intr(|| net::sendmsg(&self.fd, slices, &mut nothing, SendFlags::NOSIGNAL))
+    }
+
+    /// What a write of `wanted` bytes says about the next one.
+    fn judge(&self, written: rustix::io::Result<usize>, wanted: usize) -> io::Result<usize> {
+        match written {
+            Ok(count) if count == wanted => {}
+            Ok(_) | Err(Errno::AGAIN) => self.ready.clear(WRITE),
+            Err(_) => {}
+        }
+        Ok(written?)
     }
 
     /// Ends our side.

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use narthex_contract::{Reason, core};
+use narthex_net::tls::ClientTls;
 use narthex_net::{H1Client, H2Client, HeadError, Outbound, Stream, connect_h2, is_unprocessed};
 use narthex_wire::{ParseError, RequestHead};
 
 use super::pool::StreamPlace;
-use super::{Instance, Place, Protocol, Service};
+use super::{Instance, Place, Protocol, Service, Settings};
 use crate::Worker;
 
 /// A connection that carries, or is about to carry, one request.
@@ -116,22 +117,23 @@ impl Calling {
 
     /// A kept connection; sends the head into its buffer.
     pub fn reuse(self, worker: &Worker, head: &RequestHead) -> Result<Call, Self> {
-        match self.service.settings.protocol {
-            Protocol::Http1 => {
-                let kept = worker.pools().take(&self.instance);
-                let Some((client, place)) = kept else { return Err(self) };
-                Ok(self.into_h1(client, place, head, true))
-            }
-            Protocol::H2c => {
-                let shared = worker.pools().share(&self.instance, worker.now());
-                let Some((client, stream)) = shared else { return Err(self) };
-                self.into_h2(client, stream, head, true).map_err(|(calling, _)| calling)
+        let Settings { protocol, tls, .. } = &self.service.settings;
+        let (protocol, tls) = (*protocol, tls.as_ref().map(|tls| tls.load_full()));
+        if protocol != Protocol::Http2 {
+            let kept = worker.pools().take(&self.instance, tls.as_ref());
+            match kept {
+                Some((client, place)) => return Ok(self.into_h1(client, place, head, true)),
+                None if protocol == Protocol::Http1 => return Err(self),
+                None => {}
             }
         }
+        let shared = worker.pools().share(&self.instance, tls.as_ref(), worker.now());
+        let Some((client, stream)) = shared else { return Err(self) };
+        self.into_h2(client, stream, head, true).map_err(|(calling, _)| calling)
     }
 
-    /// Opens a connection.
-    pub async fn connect(self, worker: &Rc<Worker>, head: &RequestHead) -> Result<Call, Failure> {
+    /// Opens a TCP connection.
+    pub async fn connect(self, worker: &Rc<Worker>) -> Result<Opened, Failure> {
         let max = self.service.settings.max_connections;
         let enter = || self.service.state.enter(|state| &state.connections, max);
         // An idle connection, perhaps to another instance, makes room before the request is refused.
@@ -145,25 +147,7 @@ impl Calling {
             Failure::new(core::CONNECT_FAILED, format!("{address}: {error}")).unprocessed()
         })?;
         self.service.series.connected(worker.index());
-        match self.service.settings.protocol {
-            Protocol::Http1 => Ok(self.into_h1(Box::new(H1Client::new(stream)), place, head, false)),
-            Protocol::H2c => {
-                let failed = |error: &dyn std::fmt::Display| {
-                    Failure::new(core::CONNECT_FAILED, format!("{address}: {error}")).unprocessed()
-                };
-                let connected = connect_h2(stream, &self.service.settings.h2).await;
-                let (client, drive) = connected.map_err(|error| failed(&error))?;
-                narthex_net::runtime::spawn(drive);
-                let stream = worker.pools().add_shared(
-                    &self.service,
-                    &self.instance,
-                    client.clone(),
-                    place,
-                    worker.now(),
-                );
-                self.into_h2(client, stream, head, false).map_err(|(_, error)| failed(&error))
-            }
-        }
+        Ok(Opened { calling: self, stream, place })
     }
 
     fn into_h1(self, mut client: Box<H1Client>, place: Place, head: &RequestHead, is_reused: bool) -> Call {
@@ -193,6 +177,63 @@ impl Calling {
     ) -> Call {
         let Self { service, instance, account } = self;
         Call { outbound, instance, service, connection, stream, account, is_reused }
+    }
+}
+
+/// A connection on which nothing was said yet.
+pub struct Opened {
+    calling: Calling,
+    stream: Stream,
+    place: Place,
+}
+
+impl Opened {
+    /// The TLS handshake: the instance proves who it is.
+    pub async fn secure(self, tls: &Arc<ClientTls>) -> Result<Self, Failure> {
+        let Self { calling, stream, place } = self;
+        let address = calling.instance.address;
+        match stream.connect_tls(tls).await {
+            Ok(stream) => Ok(Self { calling, stream, place }),
+            Err(error) => Err(Failure::new(core::TLS_FAILED, format!("{address}: {error}")).unprocessed()),
+        }
+    }
+
+    /// Speaks no HTTP: `first` goes out, then raw bytes both ways.
+    pub fn pass_through(self, first: &[u8]) -> Call {
+        let Self { calling, stream, place } = self;
+        let mut client = Box::new(H1Client::new(stream));
+        client.become_tunnel();
+        client.send_first(first);
+        calling.into_call(Outbound::H1(client), Some(place), None, false)
+    }
+
+    /// Speaks the service's protocol, or what was agreed upon in the handshake; sends the head into the buffer.
+    pub async fn begin(self, worker: &Rc<Worker>, head: &RequestHead) -> Result<Call, Failure> {
+        let Self { calling, stream, place } = self;
+        let speaks_h2 = match calling.service.settings.protocol {
+            Protocol::Http1 => false,
+            Protocol::Auto => stream.speaks_h2(),
+            Protocol::Http2 => true,
+        };
+        if !speaks_h2 {
+            return Ok(calling.into_h1(Box::new(H1Client::new(stream)), place, head, false));
+        }
+        let address = calling.instance.address;
+        if calling.service.settings.tls.is_some() && !stream.speaks_h2() {
+            let text = format!("{address}: the instance does not offer HTTP/2 by ALPN");
+            return Err(Failure::new(core::TLS_FAILED, text).unprocessed());
+        }
+        let failed = |error: &dyn std::fmt::Display| {
+            Failure::new(core::CONNECT_FAILED, format!("{address}: {error}")).unprocessed()
+        };
+        let made_by = stream.made_by().cloned();
+        let connected = connect_h2(stream, &calling.service.settings.h2).await;
+        let (client, drive) = connected.map_err(|error| failed(&error))?;
+        narthex_net::runtime::spawn(drive);
+        let (service, instance) = (&calling.service, &calling.instance);
+        let stream =
+            worker.pools().add_shared(service, instance, (client.clone(), made_by), place, worker.now());
+        calling.into_h2(client, stream, head, false).map_err(|(_, error)| failed(&error))
     }
 }
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use narthex_net::H2Limits;
+use narthex_net::tls::ClientTls;
 use narthex_telemetry::ServiceSeries;
 use narthex_wire::{Authority, Limits};
 
@@ -22,8 +23,10 @@ use narthex_wire::{Authority, Limits};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     Http1,
-    /// HTTP/2 over plain TCP, by prior knowledge.
-    H2c,
+    /// HTTP/2: by prior knowledge on plain TCP, by ALPN on TLS.
+    Http2,
+    /// What the instance chooses by ALPN.
+    Auto,
 }
 
 /// Which host a service is told.
@@ -39,6 +42,8 @@ pub enum HostRule {
 #[derive(Debug, Clone, Copy)]
 pub struct ServiceTimes {
     pub connect: Duration,
+    /// For the TLS handshake.
+    pub tls: Duration,
     /// From the request's last byte to the response's head.
     pub first_byte: Duration,
     /// Between two reads of the response's body.
@@ -55,6 +60,7 @@ impl Default for ServiceTimes {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(1),
+            tls: Duration::from_secs(2),
             first_byte: Duration::from_secs(5),
             idle: Duration::from_secs(60),
             write: Duration::from_secs(60),
@@ -68,6 +74,8 @@ impl Default for ServiceTimes {
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub protocol: Protocol,
+    /// TLS to the instances; replaced as a whole when one of its files changes.
+    pub tls: Option<Arc<ArcSwap<ClientTls>>>,
     pub host: HostRule,
     /// The service's own host and port: what it is told where the client asked for none (HTTP/1.0).
     pub authority: Authority,
@@ -87,6 +95,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             protocol: Protocol::Http1,
+            tls: None,
             host: HostRule::Keep,
             authority: Authority::parse("localhost").expect("it is a host name"),
             balance: Balance::RoundRobin,

@@ -6,9 +6,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use narthex_net::tls::ClientTls;
 use narthex_net::{H1Client, H2Client};
 
 use super::{Instance, Place, Service};
+
+fn is_same(made_by: Option<&Arc<ClientTls>>, wanted: Option<&Arc<ClientTls>>) -> bool {
+    match (made_by, wanted) {
+        (None, None) => true,
+        (Some(made_by), Some(wanted)) => Arc::ptr_eq(made_by, wanted),
+        _ => false,
+    }
+}
 
 /// A kept HTTP/1.1 connection.
 struct Idle {
@@ -20,6 +29,8 @@ struct Idle {
 /// A kept HTTP/2 connection, shared by its streams.
 struct Shared {
     client: H2Client,
+    /// The settings of its TLS.
+    made_by: Option<Arc<ClientTls>>,
     streams: Rc<Cell<usize>>,
     _place: Place,
     used: u64,
@@ -68,11 +79,16 @@ impl Drop for StreamPlace {
 }
 
 impl Pools {
-    /// The connection that was used last, if the instance has not closed it.
-    pub fn take(&mut self, instance: &Instance) -> Option<(Box<H1Client>, Place)> {
+    /// The connection that was used last, if the instance has not closed it and it was opened under the TLS settings
+    /// that hold now.
+    pub fn take(
+        &mut self,
+        instance: &Instance,
+        tls: Option<&Arc<ClientTls>>,
+    ) -> Option<(Box<H1Client>, Place)> {
         let idle = &mut self.0.get_mut(&instance.id)?.idle;
-        while let Some(kept) = idle.pop() {
-            if !kept.client.is_stale() {
+        while let Some(mut kept) = idle.pop() {
+            if is_same(kept.client.made_by(), tls) && !kept.client.is_stale() {
                 return Some((kept.client, kept.place));
             }
         }
@@ -118,11 +134,18 @@ impl Pools {
     }
 
     /// A shared connection with room for one more stream.
-    pub fn share(&mut self, instance: &Instance, now: u64) -> Option<(H2Client, StreamPlace)> {
+    pub fn share(
+        &mut self,
+        instance: &Instance,
+        tls: Option<&Arc<ClientTls>>,
+        now: u64,
+    ) -> Option<(H2Client, StreamPlace)> {
         let shared = &mut self.0.get_mut(&instance.id)?.shared;
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         shared.retain_mut(|kept| !matches!(kept.client.poll_ready(&mut cx), std::task::Poll::Ready(Err(_))));
-        let kept = shared.iter_mut().find(|kept| kept.streams.get() < kept.client.max_streams())?;
+        let kept = shared.iter_mut().find(|kept| {
+            kept.streams.get() < kept.client.max_streams() && is_same(kept.made_by.as_ref(), tls)
+        })?;
         kept.used = now;
         kept.streams.set(kept.streams.get() + 1);
         Some((kept.client.clone(), StreamPlace(Rc::clone(&kept.streams))))
@@ -132,13 +155,13 @@ impl Pools {
         &mut self,
         service: &Service,
         instance: &Arc<Instance>,
-        client: H2Client,
+        (client, made_by): (H2Client, Option<Arc<ClientTls>>),
         place: Place,
         now: u64,
     ) -> StreamPlace {
         let streams = Rc::new(Cell::new(1));
         let pool = self.of(service, instance);
-        pool.shared.push(Shared { client, streams: Rc::clone(&streams), _place: place, used: now });
+        pool.shared.push(Shared { client, made_by, streams: Rc::clone(&streams), _place: place, used: now });
         StreamPlace(streams)
     }
 
@@ -153,7 +176,8 @@ impl Pools {
             if pool.idle.first().is_some_and(|kept| kept.place.is_wanted()) {
                 drop(pool.idle.remove(0));
             }
-            pool.idle.retain(|kept| now.saturating_sub(kept.since) < pool.keep && !kept.client.is_stale());
+            pool.idle
+                .retain_mut(|kept| now.saturating_sub(kept.since) < pool.keep && !kept.client.is_stale());
             let keep = if removed { 0 } else { pool.keep };
             pool.shared.retain(|kept| kept.streams.get() > 0 || now.saturating_sub(kept.used) < keep);
             !(pool.idle.is_empty() && pool.shared.is_empty())
