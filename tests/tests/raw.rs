@@ -306,6 +306,7 @@ fn what_cannot_be_is_refused() {
         (http, "tcp: { to: s }, tls_passthrough: { to: { \"*\": s } }", "exclude each other"),
         ("s: { url: \"h2c://127.0.0.1:1\" }", "tcp: { to: s }", "speaks HTTP/2"),
         ("s: { url: \"tcp://127.0.0.1\" }", "tcp: { to: s }", "needs a port"),
+        (http, "tcp: { to: s }, redirect_to_https: 443", "answers nothing"),
         (http, "tls_passthrough: { to: { \"a b\": s } }", "is not a host"),
         (http, "tcp: { to: s, proxy_protocol: v3 }", "v3"),
     ] {

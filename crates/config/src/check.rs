@@ -114,6 +114,11 @@ fn check_raw<'f>(
             Diagnostic::error("conflict", certificate.span, message).with_label(*span, "this one does");
         problems.push(problem.with_help("remove the one or the other: the services hold the certificates"));
     }
+    if let Some(port) = &listener.redirect_to_https {
+        let message = "a listener that passes connections through answers nothing";
+        let problem = Diagnostic::error("conflict", port.span, message).with_label(*span, "this one does");
+        problems.push(problem.with_help("remove the one or the other"));
+    }
     for (_, gateway) in &file.gateways {
         if let Some(wanted) = gateway.listeners.iter().find(|wanted| ***wanted == ***name) {
             let message = format!("no gateway can answer on `{name}`: it passes connections through");

@@ -545,7 +545,7 @@ impl H1Client {
         self.half.end_with_trailers(trailers);
     }
 
-    /// The connection is a tunnel: raw bytes both ways. What `start` prepared is not sent.
+    /// The connection is a tunnel: raw bytes both ways.
     pub fn become_tunnel(&mut self) {
         self.half.become_tunnel();
         self.keep_alive = false;
@@ -553,9 +553,7 @@ impl H1Client {
 
     /// These bytes go out before all others.
     pub fn send_first(&mut self, bytes: &[u8]) {
-        let out = self.half.begin_out();
-        out.clear();
-        out.extend_from_slice(bytes);
+        self.half.begin_out().extend_from_slice(bytes);
     }
 
     /// Ends our side; the instance may still send.

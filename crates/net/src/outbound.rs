@@ -63,14 +63,6 @@ impl Outbound {
         both!(self, inner => inner.take_trailers())
     }
 
-    /// A connection without HTTP: `first` goes out, then raw bytes both ways. `false`: it has no raw bytes.
-    pub fn become_tunnel(&mut self, first: &[u8]) -> bool {
-        let Self::H1(inner) = self else { return false };
-        inner.become_tunnel();
-        inner.send_first(first);
-        true
-    }
-
     /// Ends our side of a tunnel of which all is sent; the instance may still send.
     pub fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         match self {

@@ -33,12 +33,10 @@ impl Stream {
         Ok(Self::Plain(Socket::adopt(fd)?))
     }
 
-    /// Which address of ours the peer is connected to.
+    /// Which address of ours the peer is connected to. Only of a plain connection.
     pub fn local_address(&self) -> io::Result<SocketAddr> {
-        let address = match self {
-            Self::Plain(socket) => SockRef::from(socket).local_addr()?,
-            Self::Tls(stream) => stream.local_address()?,
-        };
+        let Self::Plain(socket) = self else { return Err(io::ErrorKind::Unsupported.into()) };
+        let address = SockRef::from(socket).local_addr()?;
         address.as_socket().ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
     }
 

@@ -40,13 +40,13 @@ pub async fn serve(mut stream: Stream, peer: std::net::SocketAddr, listener: usi
     if let Some(plan) = &first
         && let Some(raw) = &plan.raw
     {
-        let peer = Rc::new(Peer::new(peer, None));
-        return Box::pin(serve_raw(stream, &peer, plan, raw, &worker, &registered)).await;
+        return Box::pin(serve_raw(stream, peer, plan, raw, &worker, &registered)).await;
     }
-    if let Some(tls) = first.and_then(|plan| plan.tls.clone()) {
+    if let Some(tls) = first.as_ref().and_then(|plan| plan.tls.clone()) {
         let Some(secured) = Box::pin(shake_hands(stream, &tls, &worker)).await else { return };
         stream = secured;
     }
+    drop(first);
     let peer = Rc::new(Peer::new(peer, Secured::of(&stream)));
     if stream.speaks_h2() {
         let Some(plan) = worker.snapshot().listener(listener).cloned() else { return };

@@ -114,8 +114,8 @@ fn end(run: &Run, worker: &Worker, is_client_gone: bool) {
                 bytes_in: exchange.bytes_in,
                 bytes_out: exchange.bytes_out,
                 shadowed: shadowed(run),
-                tls: exchange.tls.as_deref().map(record_tls),
                 tunnel: run.tunnel.map_or("", TunnelEnd::as_str),
+                tls: exchange.tls.as_deref().map(record_tls),
             },
             exchange.trace.trace_id_hex(),
         )

@@ -12,9 +12,8 @@ use ahash::AHashMap;
 use narthex_contract::{Reason, ServiceId, core};
 use narthex_net::{BodyBuffer, Deadline, H1Server, Inbound, Stream};
 use narthex_telemetry::AccessRecord;
-use narthex_wire::{ClientHello, ProxyProtocol, RequestHead, client_hello};
+use narthex_wire::{ClientHello, ProxyProtocol, client_hello};
 
-use crate::exchange::Peer;
 use crate::service::{Call, Calling, Failure, Service};
 use crate::snapshot::ListenerPlan;
 use crate::tunnel::{Carried, Rules, Tunnel, drained};
@@ -82,7 +81,7 @@ struct Passing<'p> {
     worker: &'p Rc<Worker>,
     registered: &'p Registered,
     deadline: Deadline,
-    peer: &'p Peer,
+    peer: SocketAddr,
     own: SocketAddr,
     name: Option<String>,
     service: Option<Arc<Service>>,
@@ -104,7 +103,7 @@ impl Refused {
 /// Serves one connection to its end.
 pub async fn serve_raw(
     stream: Stream,
-    peer: &Peer,
+    peer: SocketAddr,
     plan: &ListenerPlan,
     raw: &RawPlan,
     worker: &Rc<Worker>,
@@ -112,7 +111,7 @@ pub async fn serve_raw(
 ) {
     let began = worker.moment();
     // It can only fail on a socket that is broken already: the first read will say so.
-    let own = stream.local_address().unwrap_or(peer.address);
+    let own = stream.local_address().unwrap_or(peer);
     let mut client = H1Server::new(stream);
     let deadline = Deadline::default();
     let mut passing = Passing {
@@ -151,7 +150,7 @@ pub async fn serve_raw(
     worker.log(|| {
         let record = AccessRecord {
             unix_ms: began.unix_ms,
-            client: peer.address.ip().to_canonical(),
+            client: peer.ip().to_canonical(),
             host: passing.name.as_deref().unwrap_or_default(),
             protocol: if is_tls { "TLS" } else { "TCP" },
             reason: refused.as_ref().map(|refused| refused.reason.code()),
@@ -252,13 +251,10 @@ impl Passing<'_> {
     }
 
     async fn open(&mut self, calling: Calling, service: &Service) -> Result<Call, Failure> {
-        let head = RequestHead::new();
-        let worker = self.worker;
-        let mut connecting =
-            std::pin::pin!(async move { calling.connect(worker).await?.begin(worker, &head).await });
+        let mut connecting = std::pin::pin!(calling.connect(self.worker));
         self.worker.refresh();
         let due = self.worker.due(service.settings.times.connect);
-        let mut call = poll_fn(|cx| {
+        let opened = poll_fn(|cx| {
             if let Poll::Ready(connected) = connecting.as_mut().poll(cx) {
                 return Poll::Ready(connected);
             }
@@ -266,11 +262,8 @@ impl Passing<'_> {
             self.deadline.poll(cx, self.worker.clock(), due).map(|()| Err(late()))
         })
         .await?;
-        let header = self.raw.proxy_protocol.map(|version| version.header(self.peer.address, self.own));
-        match call.outbound.become_tunnel(&header.unwrap_or_default()) {
-            true => Ok(call),
-            false => Err(Failure::new(core::INTERNAL, "the service speaks HTTP/2 only")),
-        }
+        let header = self.raw.proxy_protocol.map(|version| version.header(self.peer, self.own));
+        Ok(opened.pass_through(&header.unwrap_or_default()))
     }
 
     async fn carry(&mut self, client: &mut Inbound, call: &mut Call) -> Carried {

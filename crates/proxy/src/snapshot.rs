@@ -89,12 +89,12 @@ pub struct ListenerPlan {
     pub gateways: Vec<Arc<Gateway>>,
     pub forwarded: ForwardedRules,
     pub bounds: ListenerBounds,
+    /// Connections are passed through: no HTTP, no gateways.
+    pub raw: Option<RawPlan>,
     /// The listener speaks TLS.
     pub tls: Option<Arc<ListenerTls>>,
     /// Every request is sent to `https://` at this port.
     pub redirect: Option<u16>,
-    /// Connections are passed through: no HTTP, no gateways.
-    pub raw: Option<RawPlan>,
 }
 
 /// The static maxima and time-outs of a listener.

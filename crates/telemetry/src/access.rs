@@ -53,10 +53,20 @@ pub struct AccessRecord<'a> {
     pub bytes_in: u64,
     pub bytes_out: u64,
     pub shadowed: &'a str,
-    /// Of an encrypted connection.
-    pub tls: Option<TlsRecord<'a>>,
     /// What ended the tunnel that the exchange became.
     pub tunnel: &'a str,
+    /// Of an encrypted connection.
+    pub tls: Option<TlsRecord<'a>>,
+}
+
+/// What is logged of an encrypted connection.
+#[derive(Debug, Clone, Copy)]
+pub struct TlsRecord<'a> {
+    pub version: &'a str,
+    pub cipher: &'a str,
+    pub sni: Option<&'a str>,
+    /// Subject and fingerprint of the client's certificate.
+    pub client: Option<(&'a str, &'a str)>,
 }
 
 impl Default for AccessRecord<'_> {
@@ -89,18 +99,9 @@ impl Default for AccessRecord<'_> {
             shadowed: "",
             tls: None,
             tunnel: "",
+            tls: None,
         }
     }
-}
-
-/// What is logged of an encrypted connection.
-#[derive(Debug, Clone, Copy)]
-pub struct TlsRecord<'a> {
-    pub version: &'a str,
-    pub cipher: &'a str,
-    pub sni: Option<&'a str>,
-    /// Subject and fingerprint of the client's certificate.
-    pub client: Option<(&'a str, &'a str)>,
 }
 
 impl AccessRecord<'_> {
@@ -141,6 +142,7 @@ impl AccessRecord<'_> {
         line.number(key!("bytes_in"), self.bytes_in);
         line.number(key!("bytes_out"), self.bytes_out);
         write_optional(&mut line, key!("shadow"), Some(self.shadowed));
+        write_optional(&mut line, key!("tunnel"), Some(self.tunnel));
         if let Some(tls) = &self.tls {
             line.text(key!("tls"), tls.version.as_bytes(), 16);
             line.text(key!("cipher"), tls.cipher.as_bytes(), 64);
@@ -150,7 +152,6 @@ impl AccessRecord<'_> {
                 line.text(key!("client_fingerprint"), fingerprint.as_bytes(), 64);
             }
         }
-        write_optional(&mut line, key!("tunnel"), Some(self.tunnel));
         out.extend_from_slice(b"}\n");
     }
 }

@@ -63,9 +63,9 @@ pub(super) fn compile(
                 standard: listener.forwarded == config::Forwarded::Both,
             },
             bounds: bounds(listener),
+            raw: raw(work, services, listener),
             tls,
             redirect: listener.redirect_to_https.as_ref().map(|port| port.get()),
-            raw: raw(work, services, listener),
         }));
         specs.push(ListenerSpec { index, name: name.to_string(), address });
     }
@@ -114,8 +114,9 @@ fn raw_service(
     of_plan: &mut Vec<Arc<Service>>,
 ) -> Option<ServiceId> {
     let service = services.iter().flatten().find(|service| *service.name == ***name)?;
-    if service.settings.protocol != Protocol::Http1 {
-        let message = format!("the service `{}` speaks HTTP/2: raw bytes cannot be passed to it", &**name);
+    if service.settings.protocol != Protocol::Http1 || service.settings.tls.is_some() {
+        let message =
+            format!("the service `{}` speaks HTTP/2 or TLS: raw bytes cannot be passed to it", &**name);
         work.error("conflict", name.span, message, "give its `url` the scheme `tcp://`");
         return None;
     }

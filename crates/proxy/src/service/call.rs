@@ -198,6 +198,15 @@ impl Opened {
         }
     }
 
+    /// Speaks no HTTP: `first` goes out, then raw bytes both ways.
+    pub fn pass_through(self, first: &[u8]) -> Call {
+        let Self { calling, stream, place } = self;
+        let mut client = Box::new(H1Client::new(stream));
+        client.become_tunnel();
+        client.send_first(first);
+        calling.into_call(Outbound::H1(client), Some(place), None, false)
+    }
+
     /// Speaks the service's protocol, or what was agreed upon in the handshake; sends the head into the buffer.
     pub async fn begin(self, worker: &Rc<Worker>, head: &RequestHead) -> Result<Call, Failure> {
         let Self { calling, stream, place } = self;
