@@ -60,6 +60,9 @@ pub struct Route {
     /// Time-outs of the service, overridden for this route.
     #[serde(default)]
     pub timeouts: RouteTimeouts,
+    /// When a failed request is sent once more, in place of what the service says; its budget still counts.
+    #[serde(default)]
+    pub retry: Option<crate::retry::Retry>,
     /// What happens to `%2F` and `%5C` in the path: refused with 400, or kept as they are. Default: `refuse`.
     #[serde(default)]
     pub encoded_slashes: EncodedSlashes,

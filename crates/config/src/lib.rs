@@ -3,6 +3,7 @@
 //! environment are read through what the caller hands in.
 
 mod bounds;
+mod breaker;
 mod check;
 mod file;
 mod gateway;
@@ -12,6 +13,7 @@ mod load;
 mod matching;
 mod merge;
 mod resolve;
+mod retry;
 mod schema;
 mod service;
 mod show;
@@ -19,6 +21,7 @@ mod test_case;
 mod url;
 
 pub use bounds::{Bounds, BoundsRow, ServiceBounds, table as bounds_table};
+pub use breaker::{Breaker, Latency};
 pub use check::check;
 pub use file::{AccessLog, Admin, File, LogFormat, Version, Workers};
 pub use gateway::{
@@ -30,6 +33,7 @@ pub use listener::{Certificate, Forwarded, HttpVersion, Listener, TrustedProxy};
 pub use load::{LoadOptions, Loaded, load, load_text};
 pub use matching::{ClientKind, Match, MatchMap, Method, Methods, Predicate};
 pub use narthex_document::Kind;
+pub use retry::{Backoff, Retry, RetryBudget, RetryOn};
 pub use schema::{PolicySchema, schema};
 pub use service::{Balance, Dns, Health, HostRule, Instance, Protocol, Service, ServiceTimeouts};
 pub use show::show;

@@ -1,6 +1,8 @@
 //! Services: where their instances are, how they are spoken to and for how long.
 
 use crate::bounds::ServiceBounds;
+use crate::breaker::Breaker;
+use crate::retry::{Retry, RetryBudget};
 use crate::url::{HostPort, ServiceUrl, is_host};
 use narthex_document::{Node, Spanned, Time, Value, read};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -37,6 +39,16 @@ pub struct Service {
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub max_requests: Option<std::num::NonZeroU32>,
+    /// When a failed request is sent once more. Default: where no connection came about or the stream was refused, three
+    /// tries in all, without a wait.
+    #[serde(default)]
+    pub retry: Option<Retry>,
+    /// How many requests may be retries at the same time.
+    #[serde(default)]
+    pub retry_budget: RetryBudget,
+    /// A circuit breaker. Default: none.
+    #[serde(default)]
+    pub breaker: Option<Breaker>,
     /// How DNS names are looked up.
     #[serde(default)]
     pub dns: Dns,

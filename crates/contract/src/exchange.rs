@@ -140,6 +140,8 @@ pub struct Exchange {
     pub service: Option<Arc<str>>,
     pub instance: Option<SocketAddr>,
     pub attempts: u16,
+    /// Why a request that failed was not sent once more, where that would have been right otherwise: a word.
+    pub not_retried: Option<&'static str>,
     pub captures: Captures,
     pub caller: Option<Arc<Caller>>,
     pub slots: Slots,
@@ -179,6 +181,7 @@ impl Exchange {
         self.service = None;
         self.instance = None;
         self.attempts = 0;
+        self.not_retried = None;
         self.captures.clear();
         self.caller = None;
         self.slots.reset(0);

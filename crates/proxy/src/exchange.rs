@@ -39,6 +39,10 @@ pub struct Run {
     pub(crate) is_prepared: bool,
     /// The answer broke off after its head.
     pub(crate) is_cut: bool,
+    /// When the service's answer must have begun, monotonic nanoseconds; `u64::MAX` while the request is not sent.
+    pub(crate) due: u64,
+    /// The route's deadline is in `due`.
+    pub(crate) has_deadline: bool,
     /// How many exchanges this one is inside of.
     pub(crate) depth: u8,
     /// What the client speaks.
@@ -61,8 +65,20 @@ impl Run {
         self.is_started = false;
         self.is_prepared = false;
         self.is_cut = false;
+        self.due = 0;
+        self.has_deadline = false;
         self.depth = 0;
         self.protocol = narthex_wire::Version::Http11;
+    }
+}
+
+impl Run {
+    /// The request is sent, or has nothing to send but its head: the route's time begins, once for all tries.
+    pub(crate) fn begin_deadline(&mut self, line: &Line<'_>, route: &Route) {
+        if !self.has_deadline {
+            self.has_deadline = true;
+            self.due = self.due.min(line.due(route.times.deadline));
+        }
     }
 }
 

@@ -13,8 +13,10 @@ mod finish;
 mod fleet;
 mod forward;
 mod forwarded;
+mod grpc;
 mod problem;
 mod pump;
+mod replay;
 mod request;
 mod routing;
 mod service;
@@ -32,7 +34,8 @@ pub use request::handle;
 pub use routing::RequestFacts;
 pub use routing::host_without_port;
 pub use service::{
-    Balance, HostRule, Instance, InstanceSet, Protocol, Service, ServiceTimes, Settings, State,
+    Balance, BreakerRules, Budget, Causes, Circuit, HostRule, Instance, InstanceSet, Outcome, Protocol,
+    RetryRules, Service, ServiceTimes, Settings, Slow, State, StatusSet,
 };
 pub use snapshot::{
     DeadlineScope, FallbackStep, Gateway, ListenerBounds, ListenerPlan, PathEdit, Route, RouteTimes,

@@ -9,7 +9,7 @@ use narthex_router::{HostTable, PathRules, Rewrite, Router};
 use narthex_telemetry::RouteSeries;
 use narthex_wire::Limits;
 
-use crate::{Chain, ForwardedRules, Service, ServiceTimes};
+use crate::{Chain, ForwardedRules, RetryRules, Service, ServiceTimes};
 
 /// Everything that the data plane needs to answer requests.
 pub struct Snapshot {
@@ -156,6 +156,8 @@ pub struct Route {
     pub fallback: Vec<FallbackStep>,
     pub times: RouteTimes,
     pub service_times: TimesOverride,
+    /// In place of the service's.
+    pub retry: Option<RetryRules>,
     /// `%2F` and `%5C` may stand in the path.
     pub keeps_encoded_slashes: bool,
     /// Bytes of a body that a policy must see whole.

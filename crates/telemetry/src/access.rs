@@ -42,6 +42,8 @@ pub struct AccessRecord<'a> {
     pub service: Option<&'a str>,
     pub instance: Option<SocketAddr>,
     pub attempts: u16,
+    /// Why a failed request was not sent once more.
+    pub not_retried: Option<&'a str>,
     /// Nanoseconds: all; until the service's head; of it, connecting; what the gateway itself took.
     pub total: u64,
     pub service_time: u64,
@@ -77,6 +79,7 @@ impl AccessRecord<'_> {
             line.millis(key!("service_ms"), self.service_time);
             line.millis(key!("connect_ms"), self.connect);
         }
+        write_optional(&mut line, key!("not_retried"), self.not_retried);
         line.millis(key!("total_ms"), self.total);
         line.millis(key!("gateway_ms"), self.gateway_time);
         line.number(key!("bytes_in"), self.bytes_in);
@@ -299,6 +302,7 @@ mod tests {
             service: Some("s"),
             instance: Some("127.0.0.1:80".parse().unwrap()),
             attempts: 1,
+            not_retried: None,
             total: 1_234_567,
             service_time: 1_000_000,
             connect: 0,

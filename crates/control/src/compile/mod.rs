@@ -6,6 +6,7 @@ mod keep;
 mod listeners;
 mod matching;
 mod nested;
+mod resilience;
 mod routes;
 mod services;
 #[cfg(test)]

@@ -12,7 +12,7 @@ use narthex_router::{EncodedSlashes, PathPattern, PathRules, Rewrite, RouteSpec,
 use super::chains::{self, GatewayPolicies, Placed};
 use super::host::Host;
 use super::keep::{KeptGateway, KeptRoute, Reads};
-use super::{RoutePlan, Work, matching};
+use super::{RoutePlan, Work, matching, resilience};
 
 /// One entry per gateway of the file; `None` where it has problems.
 pub(super) fn compile(work: &mut Work<'_>) -> (Vec<Option<Arc<Gateway>>>, Vec<RoutePlan>) {
@@ -197,6 +197,7 @@ fn compile_route(
             },
         },
         service_times: service_times(&route.timeouts),
+        retry: route.retry.as_ref().map(resilience::retry),
         buffered_body: buffered_body(work, gateway),
         keeps_encoded_slashes: route.encoded_slashes == config::EncodedSlashes::Keep,
         attached,

@@ -11,7 +11,7 @@ use narthex_net::H2Limits;
 use narthex_proxy::{Balance, HostRule, Protocol, Service, ServiceTimes, Settings, State};
 use narthex_wire::Limits;
 
-use super::Work;
+use super::{Work, resilience};
 
 /// Where a service's instances come from.
 pub struct Discovered {
@@ -114,6 +114,9 @@ fn settings(work: &mut Work<'_>, service: &config::Service) -> Option<Settings> 
         max_requests: service.max_requests.map_or(usize::MAX, |max| max.get() as usize),
         max_interim: bounds.interim_responses,
         idle_connections: bounds.idle_connections as usize,
+        retry: service.retry.as_ref().map(resilience::retry).unwrap_or_default(),
+        budget: resilience::budget(&service.retry_budget),
+        breaker: service.breaker.as_ref().map(resilience::breaker),
     })
 }
 

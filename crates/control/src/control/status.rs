@@ -32,7 +32,12 @@ pub struct Status {
 #[derive(Debug, Clone, Serialize)]
 pub struct ServiceStatus {
     pub requests_in_flight: usize,
+    /// Of them, those that were sent before.
+    pub retries_in_flight: usize,
     pub connections: usize,
+    /// How its circuit stands: `closed`, `open`, `half_open`, `rising`. Left out: it has no `breaker`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub circuit: Option<&'static str>,
     pub instances: Vec<InstanceStatus>,
 }
 
@@ -54,6 +59,8 @@ impl ServiceStatus {
         });
         let status = Self {
             requests_in_flight: service.state().requests_in_flight(),
+            retries_in_flight: service.state().retries_in_flight(),
+            circuit: service.circuit().map(narthex_proxy::Circuit::as_str),
             connections: service.state().open_connections(),
             instances: instances.collect(),
         };

@@ -3,14 +3,21 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Duration;
 
-use narthex_contract::{Reason, core};
-use narthex_net::{H1Client, H2Client, HeadError, Outbound, Stream, connect_h2, is_unprocessed};
-use narthex_wire::{ParseError, RequestHead};
+use narthex_contract::{Detail, Reason, Reply, core};
+use narthex_net::{
+    BodyBuffer, Fill, H1Client, H2Client, HeadError, Outbound, Stream, connect_h2, is_unprocessed,
+};
+use narthex_wire::{Name, ParseError, RequestHead};
 
 use super::pool::StreamPlace;
 use super::{Instance, Place, Protocol, Service};
 use crate::Worker;
+
+/// How often an unwanted answer is read from; what is longer is cut.
+const DISCARDED_FILLS: usize = 2;
 
 /// A connection that carries, or is about to carry, one request.
 pub struct Call {
@@ -20,6 +27,8 @@ pub struct Call {
     connection: Option<Place>,
     stream: Option<StreamPlace>,
     account: Account,
+    /// Its place among the service's retries.
+    pub retry: Option<Place>,
     /// It carried requests before: the instance may have closed it meanwhile.
     pub is_reused: bool,
 }
@@ -34,16 +43,29 @@ pub struct Failure {
     pub is_unprocessed: bool,
     /// No byte of a response came, and the request may be sent once more (RFC 9110 9.2.2).
     pub may_replay: bool,
+    /// When it is worth asking again.
+    pub retry_after: Option<Duration>,
 }
 
 impl Failure {
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into(), is_unprocessed: false, may_replay: false }
+        Self { reason, detail: detail.into(), is_unprocessed: false, may_replay: false, retry_after: None }
     }
 
     pub fn unprocessed(mut self) -> Self {
         self.is_unprocessed = true;
         self
+    }
+
+    /// The refusal that it is where nothing else answers.
+    pub fn into_reply(self) -> Reply {
+        let mut detail = Detail::operator(self.detail);
+        if let Some(after) = self.retry_after {
+            let name = Name::parse("Retry-After").expect("it is a token");
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            detail = detail.field(name, seconds.max(1).to_string());
+        }
+        Reply::problem_with(self.reason, detail)
     }
 
     /// A head that did not come, or is no head.
@@ -96,7 +118,7 @@ impl Drop for Account {
 
 impl Calling {
     /// Picks an instance; fails at once where there is none or the service is at its maximum.
-    pub fn begin(service: &Arc<Service>, worker: &Worker, avoid: Option<u64>) -> Result<Self, Failure> {
+    pub fn begin(service: &Arc<Service>, worker: &Worker, avoid: &[u64]) -> Result<Self, Failure> {
         let Some(place) = service.state.enter(|state| &state.requests, service.settings.max_requests) else {
             return Err(Failure::new(core::SERVICE_BUSY, "max_requests is reached").unprocessed());
         };
@@ -188,13 +210,29 @@ impl Calling {
         is_reused: bool,
     ) -> Call {
         let Self { service, instance, account } = self;
-        Call { outbound, instance, service, connection, stream, account, is_reused }
+        Call { outbound, instance, service, connection, stream, account, retry: None, is_reused }
     }
 }
 
 impl Call {
     pub fn service(&self) -> &Arc<Service> {
         &self.service
+    }
+
+    /// The answer is not wanted. Its connection is kept where the rest of it is there already.
+    pub fn discard(mut self, worker: &Worker) {
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        let mut buffer = BodyBuffer::default();
+        for _ in 0..DISCARDED_FILLS {
+            let filled = self.outbound.poll_fill(&mut cx, &mut buffer);
+            buffer.advance(usize::MAX);
+            buffer.release();
+            match filled {
+                Poll::Ready(Ok(Fill::Data)) => {}
+                Poll::Ready(Ok(Fill::End)) => return self.finish(worker),
+                Poll::Ready(Err(_)) | Poll::Pending => return,
+            }
+        }
     }
 
     /// Gives the connection back where it may carry another request.

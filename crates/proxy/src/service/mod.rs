@@ -1,12 +1,20 @@
 //! A service: its instances, its bounds, its shared accounts. Lives as long as any snapshot names it.
 
+mod breaker;
+mod budget;
 mod call;
+mod outcome;
 mod pick;
 mod pool;
+mod retry;
 
+pub use breaker::{Breaker, BreakerRules, Pass, Phase as Circuit, Slow};
+pub use budget::Budget;
 pub use call::{Call, Calling, Failure};
+pub use outcome::{Outcome, http_of_grpc};
 pub use pick::Balance;
 pub use pool::Pools;
+pub use retry::{Cause, Causes, RetryRules, StatusSet, Stop, Tried, Verdict, retry_after};
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -78,6 +86,10 @@ pub struct Settings {
     pub max_interim: u32,
     /// Idle connections that one worker keeps to one instance.
     pub idle_connections: usize,
+    pub retry: RetryRules,
+    pub budget: Budget,
+    /// `None`: it is asked however it does.
+    pub breaker: Option<BreakerRules>,
 }
 
 impl Default for Settings {
@@ -94,7 +106,17 @@ impl Default for Settings {
             max_requests: 100_000,
             max_interim: 16,
             idle_connections: 128,
+            retry: RetryRules::default(),
+            budget: Budget::default(),
+            breaker: None,
         }
+    }
+}
+
+impl Settings {
+    /// Whether anything here learns from the outcome of tries.
+    fn is_observed(&self) -> bool {
+        self.breaker.is_some()
     }
 }
 
@@ -104,6 +126,8 @@ pub struct Service {
     pub settings: Settings,
     pub series: Arc<ServiceSeries>,
     state: Arc<State>,
+    /// Somebody learns from the outcome of each try.
+    is_observed: bool,
 }
 
 /// What outlives a reload, as long as the service keeps its name.
@@ -111,17 +135,32 @@ pub struct State {
     instances: ArcSwap<InstanceSet>,
     requests: AtomicUsize,
     connections: AtomicUsize,
+    /// Of the requests, those that were sent before.
+    retries: AtomicUsize,
     /// Somebody found the service at its maximum of connections: who has an idle one gives it up.
     wanted: AtomicBool,
+    breaker: Breaker,
 }
 
 impl Service {
     pub fn new(name: Arc<str>, settings: Settings, series: Arc<ServiceSeries>, state: Arc<State>) -> Self {
-        Self { name, settings, series, state }
+        let is_observed = settings.is_observed();
+        series.show_circuit(settings.breaker.is_some().then(|| state.breaker.phase() as u64));
+        Self { name, settings, series, state, is_observed }
     }
 
     pub fn state(&self) -> &Arc<State> {
         &self.state
+    }
+
+    /// How its circuit stands; `None`: it has none.
+    pub fn circuit(&self) -> Option<Circuit> {
+        self.settings.breaker.is_some().then(|| self.state.breaker.phase())
+    }
+
+    /// Whether `observe` does anything: a plain service's tries are not watched.
+    pub fn is_observed(&self) -> bool {
+        self.is_observed
     }
 
     pub fn instances(&self) -> Arc<InstanceSet> {
@@ -135,7 +174,9 @@ impl State {
             instances: ArcSwap::from_pointee(InstanceSet::default()),
             requests: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
+            retries: AtomicUsize::new(0),
             wanted: AtomicBool::new(false),
+            breaker: Breaker::default(),
         })
     }
 
@@ -173,6 +214,17 @@ impl State {
 
     pub fn open_connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
+    }
+
+    pub fn retries_in_flight(&self) -> usize {
+        self.retries.load(Ordering::Relaxed)
+    }
+
+    /// A place for one more retry, where the budget has one.
+    pub fn enter_retry(self: &Arc<Self>, budget: &Budget) -> Option<Place> {
+        let retries = self.retries.fetch_add(1, Ordering::AcqRel);
+        let place = Place { state: Arc::clone(self), which: |state| &state.retries };
+        budget.allows(self.requests_in_flight(), retries).then_some(place)
     }
 
     /// Takes a place among at most `max`; given back on drop.
