@@ -51,7 +51,8 @@ pub struct Route {
     /// Names of routes of this gateway that this one wins over where both match alike.
     #[serde(default)]
     pub over: Vec<Spanned<Name>>,
-    /// What answers when the destination does not, tried in order: `stale: 10m`, `service: name`, `reply: { … }`.
+    /// What answers when the destination does not, tried in order: `stale: 10m`, `service: name`, `reply: { … }`; with
+    /// `on: [502, 503]` beside it also in place of a service's answer with one of these statuses, 400 to 599.
     #[serde(default)]
     pub fallback: Vec<Destination>,
     /// The time for the whole exchange up to the response's head; `whole` includes the body. Default: `15s`.

@@ -33,7 +33,7 @@ pub use listener::{Certificate, Forwarded, HttpVersion, Listener, TrustedProxy};
 pub use load::{LoadOptions, Loaded, load, load_text};
 pub use matching::{ClientKind, Match, MatchMap, Method, Methods, Predicate};
 pub use narthex_document::Kind;
-pub use retry::{Backoff, Retry, RetryBudget, RetryOn};
+pub use retry::{Backoff, ErrorStatus, Retry, RetryBudget, RetryOn};
 pub use schema::{PolicySchema, schema};
 pub use service::{Balance, Dns, Health, HostRule, Instance, Protocol, Service, ServiceTimeouts};
 pub use show::show;

@@ -163,8 +163,28 @@ impl RetryOn {
 }
 
 /// A status from 400 to 599.
-pub(crate) fn error_status(text: &str) -> Option<u16> {
+fn error_status(text: &str) -> Option<u16> {
     text.parse().ok().filter(|status| text.len() == 3 && (400..600).contains(status))
+}
+
+/// A status of an answer that is no good: 400 to 599.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ErrorStatus(pub u16);
+
+impl<'de> Deserialize<'de> for ErrorStatus {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let node = Node::deserialize(deserializer)?;
+        let status = match &node.value {
+            Value::Text(text) | Value::Number(text) => error_status(text),
+            _ => None,
+        };
+        status.map(ErrorStatus).ok_or_else(|| {
+            D::Error::custom(format_args!(
+                "{} is not a status from 400 to 599\nhelp: write it as in 503",
+                node.describe()
+            ))
+        })
+    }
 }
 
 impl<'de> Deserialize<'de> for RetryOn {

@@ -31,11 +31,19 @@ pub struct Service {
     /// How long each step may take.
     #[serde(default)]
     pub timeouts: ServiceTimeouts,
+    /// Whether the service is told how long its answer is waited for: `grpc-timeout` for gRPC, otherwise `X-Request-Timeout`
+    /// in milliseconds. What the client itself said there is handed on as what is left of it in any case. Default: false.
+    #[serde(default)]
+    pub pass_deadline: bool,
     /// Connections to the service, of all workers. Default: no maximum.
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub max_connections: Option<std::num::NonZeroU32>,
-    /// Requests in flight to the service, of all workers. Default: no maximum.
+    /// Requests that wait, for `timeouts.pending` at most, until one of `max_connections` comes free; beyond, 503
+    /// `service_busy` at once. Default: 1024.
+    #[serde(default = "thousand")]
+    pub max_pending: u32,
+    /// Requests in flight to the service, of all workers; beyond, 503 `service_busy`. Default: no maximum.
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub max_requests: Option<std::num::NonZeroU32>,
@@ -119,6 +127,8 @@ pub struct ServiceTimeouts {
     pub idle: Time,
     /// That the service may take nothing of the request. Default: `60s`.
     pub write: Time,
+    /// For one of `max_connections` to come free. Default: `1s`.
+    pub pending: Time,
 }
 
 impl Default for ServiceTimeouts {
@@ -129,6 +139,7 @@ impl Default for ServiceTimeouts {
             first_byte: Time::from_secs(5),
             idle: Time::from_secs(60),
             write: Time::from_secs(60),
+            pending: Time::from_secs(1),
         }
     }
 }
@@ -181,6 +192,9 @@ pub struct Health {
     pub unhealthy: std::num::NonZeroU8,
 }
 
+fn thousand() -> u32 {
+    1_024
+}
 fn root() -> Spanned<String> {
     Spanned::new("/".to_owned(), narthex_document::Span::NONE)
 }

@@ -12,6 +12,7 @@ use narthex_net::{Deadline, Inbound};
 use narthex_wire::{RequestParser, ResponseHead};
 
 use crate::chain::Reached;
+use crate::deadline;
 use crate::pump::{OwnBody, Pump};
 use crate::snapshot::{Gateway, ListenerPlan, Route};
 use crate::worker::{Pinned, Worker};
@@ -41,6 +42,8 @@ pub struct Run {
     pub(crate) is_cut: bool,
     /// When the service's answer must have begun, monotonic nanoseconds; `u64::MAX` while the request is not sent.
     pub(crate) due: u64,
+    /// The client's part in it.
+    pub(crate) client_due: u64,
     /// The route's deadline is in `due`.
     pub(crate) has_deadline: bool,
     /// How many exchanges this one is inside of.
@@ -65,7 +68,8 @@ impl Run {
         self.is_started = false;
         self.is_prepared = false;
         self.is_cut = false;
-        self.due = 0;
+        self.due = u64::MAX;
+        self.client_due = u64::MAX;
         self.has_deadline = false;
         self.depth = 0;
         self.protocol = narthex_wire::Version::Http11;
@@ -79,6 +83,20 @@ impl Run {
             self.has_deadline = true;
             self.due = self.due.min(line.due(route.times.deadline));
         }
+    }
+
+    /// Follows the client's own deadline from now on, if it has one.
+    pub(crate) fn follow_client(&mut self) {
+        let began = self.exchange.began.monotonic;
+        let due = deadline::of_client(&self.exchange.request.head).map_or(u64::MAX, |time| {
+            began.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+        });
+        (self.due, self.client_due) = (due, due);
+    }
+
+    /// The client's own deadline is what counts.
+    pub(crate) fn is_clients_due(&self) -> bool {
+        self.due == self.client_due
     }
 }
 

@@ -104,6 +104,7 @@ fn end(run: &Run, worker: &Worker, is_client_gone: bool) {
                 instance: exchange.instance,
                 attempts: exchange.attempts,
                 not_retried: exchange.not_retried,
+                fallback: exchange.fallback,
                 total,
                 service_time: first_byte,
                 connect: times.connected.saturating_sub(times.service_begun),

@@ -10,6 +10,7 @@ use narthex_wire::{Framing, Known};
 use smallvec::SmallVec;
 
 use crate::converse::{Attempt, converse};
+use crate::deadline;
 use crate::exchange::{Interrupt, Line, Run};
 use crate::forwarded;
 use crate::grpc;
@@ -18,6 +19,9 @@ use crate::service::{
     Tried, Verdict, http_of_grpc, retry_after,
 };
 use crate::snapshot::{PathEdit, Route};
+
+/// Bytes of a request's body that are kept for a service that stands in.
+const FALLBACK_BODY: usize = 64 * 1024;
 
 /// `Ok(Ok)`: the response's head is in `run.response`.
 pub async fn forward(
@@ -42,7 +46,6 @@ pub async fn forward(
                     after
                 }
                 None => {
-                    run.upload.forget_replay();
                     run.exchange.answered = narthex_contract::Answered::Service;
                     let took = run.exchange.timings.first_byte - run.exchange.timings.service_begun;
                     service.series.answered(line.worker.index(), took);
@@ -97,15 +100,15 @@ struct Trying<'t> {
 impl<'t> Trying<'t> {
     fn begin(run: &mut Run, line: &Line<'_>, service: &'t Arc<Service>, route: &'t Route) -> Self {
         let rules = route.retry.as_ref().unwrap_or(&service.settings.retry);
-        if run.due == 0 {
-            run.due = u64::MAX;
-        }
         if run.exchange.request.framing == Framing::None {
             run.begin_deadline(line, route);
-        } else if rules.body > 0
-            && !matches!(run.exchange.request.framing, Framing::Length(l) if l > rules.body as u64)
-        {
-            run.upload.keep_for_replay(rules.body);
+        } else {
+            let bound = if route.may_send_again() { rules.body.max(FALLBACK_BODY) } else { rules.body };
+            let is_longer =
+                matches!(run.exchange.request.framing, Framing::Length(length) if length > bound as u64);
+            if bound > 0 && !is_longer {
+                run.upload.keep_for_replay(bound);
+            }
         }
         Self {
             service,
@@ -262,6 +265,8 @@ impl Watched<'_> {
                 Outcome::Answered { status, took: run.exchange.timings.first_byte.saturating_sub(self.begun) }
             }
             Ok(Attempt::Refused(_)) => Outcome::Abandoned,
+            // The client's own deadline, which it may choose as short as it likes, says nothing about the service.
+            Err(failure) if failure.reason == core::DEADLINE && run.is_clients_due() => Outcome::Abandoned,
             Err(failure) => Outcome::failed(failure.reason),
         };
     }
@@ -290,6 +295,8 @@ async fn attempt(
         }
     };
     trying.avoid.push(calling.instance.id);
+    let left = trying.limit(run).min(line.due(trying.route.times.deadline)).saturating_sub(trying.begun);
+    deadline::hand_on(&mut run.exchange.request, left, service.settings.pass_deadline);
     run.exchange.instance = Some(calling.instance.address);
     let watched = service.is_observed().then(|| Watched {
         service,
@@ -322,11 +329,18 @@ async fn connect(
     trying: &Trying<'_>,
     calling: Calling,
 ) -> Result<Result<Call, Failure>, Interrupt> {
+    let (calling, place) = match calling.place(line.worker) {
+        Some(place) => (calling, place),
+        None => match wait_for_place(run, line, trying, calling).await? {
+            Ok(Freed::Place(calling, place)) => (calling, place),
+            Ok(Freed::Connection(call)) => return Ok(Ok(call)),
+            Err(failure) => return Ok(Err(failure)),
+        },
+    };
     let times = trying.route.service_times.over(&trying.service.settings.times);
-    let limit = trying.limit(run);
-    let due = line.due(times.connect).min(limit);
+    let due = line.due(times.connect).min(trying.limit(run));
     let worker = line.worker;
-    match line.wait_for(due, calling.connect(worker, &run.exchange.request)).await {
+    match line.wait_for(due, calling.connect(place, worker, &run.exchange.request)).await {
         Err(Interrupt::TimedOut) if run.due <= due => {
             Ok(Err(Failure::new(core::DEADLINE, "no connection before the deadline").unprocessed()))
         }
@@ -334,5 +348,46 @@ async fn connect(
             Ok(Err(Failure::new(core::CONNECT_TIMEOUT, "no connection within `connect`").unprocessed()))
         }
         connected => connected,
+    }
+}
+
+/// What came free for a request that waited.
+enum Freed {
+    Connection(Call),
+    Place(Calling, Place),
+}
+
+/// The service is at its maximum of connections: waits in its queue, which is bounded, and not for ever.
+async fn wait_for_place(
+    run: &mut Run,
+    line: &mut Line<'_>,
+    trying: &Trying<'_>,
+    mut calling: Calling,
+) -> Result<Result<Freed, Failure>, Interrupt> {
+    let _pending = match calling.queue_up() {
+        Ok(pending) => pending,
+        Err(failure) => return Ok(Err(failure)),
+    };
+    let due = line.due(trying.service.settings.times.pending).min(trying.limit(run));
+    let worker = line.worker;
+    loop {
+        match line.wait_for(due, calling.wait_for_place(worker)).await {
+            Ok(()) => {}
+            Err(Interrupt::TimedOut) if run.due <= due => {
+                return Ok(Err(Failure::new(core::DEADLINE, "no connection came free before the deadline")));
+            }
+            Err(Interrupt::TimedOut) => {
+                let detail = "max_connections is reached, and none came free within `timeouts.pending`";
+                return Ok(Err(Failure::new(core::SERVICE_BUSY, detail).unprocessed()));
+            }
+            Err(interrupt) => return Err(interrupt),
+        }
+        calling = match calling.reuse(worker, &run.exchange.request) {
+            Ok(call) => return Ok(Ok(Freed::Connection(call))),
+            Err(calling) => calling,
+        };
+        if let Some(place) = calling.place(worker) {
+            return Ok(Ok(Freed::Place(calling, place)));
+        }
     }
 }

@@ -8,7 +8,9 @@ mod chain;
 mod connection;
 mod connection_h2;
 mod converse;
+mod deadline;
 mod exchange;
+mod fallback;
 mod finish;
 mod fleet;
 mod forward;
@@ -38,7 +40,7 @@ pub use service::{
     RetryRules, Service, ServiceTimes, Settings, Slow, State, StatusSet,
 };
 pub use snapshot::{
-    DeadlineScope, FallbackStep, Gateway, ListenerBounds, ListenerPlan, PathEdit, Route, RouteTimes,
+    DeadlineScope, FallbackStep, Gateway, ListenerBounds, ListenerPlan, PathEdit, Route, RouteTimes, Rung,
     Snapshot, TimesOverride, To,
 };
 pub use worker::{Phase, Worker};

@@ -217,6 +217,13 @@ impl Pump {
         self.ahead = None;
     }
 
+    /// The body was sent, whatever became of a second time.
+    pub fn finish(&mut self) {
+        self.buffer.advance(usize::MAX);
+        self.buffer.release();
+        self.state = State::Done;
+    }
+
     pub fn steps(&mut self) -> &mut SmallVec<[Box<dyn BodyStep>; 2]> {
         &mut self.steps
     }

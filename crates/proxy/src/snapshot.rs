@@ -9,7 +9,7 @@ use narthex_router::{HostTable, PathRules, Rewrite, Router};
 use narthex_telemetry::RouteSeries;
 use narthex_wire::Limits;
 
-use crate::{Chain, ForwardedRules, RetryRules, Service, ServiceTimes};
+use crate::{Chain, ForwardedRules, RetryRules, Service, ServiceTimes, StatusSet};
 
 /// Everything that the data plane needs to answer requests.
 pub struct Snapshot {
@@ -153,7 +153,7 @@ pub struct Route {
     pub slots: usize,
     pub to: To,
     pub edit: PathEdit,
-    pub fallback: Vec<FallbackStep>,
+    pub fallback: Vec<Rung>,
     pub times: RouteTimes,
     pub service_times: TimesOverride,
     /// In place of the service's.
@@ -168,6 +168,11 @@ pub struct Route {
 }
 
 impl Route {
+    /// Another service may have to be sent the request after the first.
+    pub fn may_send_again(&self) -> bool {
+        self.fallback.iter().any(|rung| matches!(rung.step, FallbackStep::Service(_)))
+    }
+
     /// The refusal where what the destination depends on is not there.
     pub fn refusal(&self) -> Option<Reply> {
         let (name, attached) = self.attached.as_ref()?;
@@ -189,6 +194,13 @@ pub enum PathEdit {
     /// Removes this prefix of whole segments.
     Strip(Box<str>),
     Rewrite(Rewrite),
+}
+
+/// One rung of a route's ladder of fallbacks.
+pub struct Rung {
+    pub step: FallbackStep,
+    /// It stands in for answers of the service with these statuses too.
+    pub on: StatusSet,
 }
 
 /// What answers when the destination did not.
@@ -214,6 +226,7 @@ impl TimesOverride {
             first_byte: self.first_byte.unwrap_or(times.first_byte),
             idle: self.idle.unwrap_or(times.idle),
             write: self.write.unwrap_or(times.write),
+            pending: times.pending,
             keep: times.keep,
         }
     }

@@ -44,6 +44,8 @@ pub struct AccessRecord<'a> {
     pub attempts: u16,
     /// Why a failed request was not sent once more.
     pub not_retried: Option<&'a str>,
+    /// What stood in for the destination's answer.
+    pub fallback: Option<&'a str>,
     /// Nanoseconds: all; until the service's head; of it, connecting; what the gateway itself took.
     pub total: u64,
     pub service_time: u64,
@@ -80,6 +82,7 @@ impl AccessRecord<'_> {
             line.millis(key!("connect_ms"), self.connect);
         }
         write_optional(&mut line, key!("not_retried"), self.not_retried);
+        write_optional(&mut line, key!("fallback"), self.fallback);
         line.millis(key!("total_ms"), self.total);
         line.millis(key!("gateway_ms"), self.gateway_time);
         line.number(key!("bytes_in"), self.bytes_in);
@@ -303,6 +306,7 @@ mod tests {
             instance: Some("127.0.0.1:80".parse().unwrap()),
             attempts: 1,
             not_retried: None,
+            fallback: None,
             total: 1_234_567,
             service_time: 1_000_000,
             connect: 0,

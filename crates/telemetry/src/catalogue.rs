@@ -19,6 +19,8 @@ pub(crate) struct RouteCells {
     pub classes: [Counter; CLASSES.len()],
     pub total: Histogram,
     pub gateway: Histogram,
+    /// Answers that a fallback gave: a reply, a service.
+    pub fallbacks: [Counter; 2],
 }
 
 /// The metrics of one route.
@@ -38,6 +40,13 @@ impl RouteSeries {
         cells.classes[class].add(1);
         cells.total.record(total);
         cells.gateway.record(gateway);
+    }
+
+    /// A fallback answered: another service, or a fixed reply.
+    pub fn fell_back(&self, worker: usize, to_service: bool) {
+        if let Some(cells) = self.cells.get(worker) {
+            cells.get_or_init(Box::default).fallbacks[usize::from(to_service)].add(1);
+        }
     }
 }
 

@@ -46,6 +46,18 @@ fn write_routes(metrics: &Metrics, out: &mut String) -> fmt::Result {
             }
         }
     }
+    let name = "narthex_fallbacks_total";
+    head(out, name, "counter", "Answers that a route's fallback gave: `reply` or `service`.")?;
+    for route in &routes {
+        for (at, kind) in ["reply", "service"].into_iter().enumerate() {
+            let cells = route.cells.iter().filter_map(|cell| cell.get());
+            let count: u64 = cells.map(|cells| cells.fallbacks[at].read()).sum();
+            if count > 0 {
+                let (gateway, route) = (&route.gateway, &route.route);
+                writeln!(out, "{name}{{gateway=\"{gateway}\",route=\"{route}\",by=\"{kind}\"}} {count}")?;
+            }
+        }
+    }
     for (name, help, gateway_only) in [
         ("narthex_request_duration_seconds", "From a request's first byte to its answer's last.", false),
         ("narthex_gateway_duration_seconds", "What the gateway itself took of it.", true),

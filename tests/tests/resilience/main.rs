@@ -8,6 +8,9 @@
 )]
 
 mod breakers;
+mod bulkheads;
+mod deadlines;
+mod fallbacks;
 mod retries;
 
 use narthex_testkit::{RawClient, Response};

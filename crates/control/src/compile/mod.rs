@@ -1,6 +1,7 @@
 //! File -> Snapshot. Finds every problem that needs a registry or the router; starts nothing, binds nothing.
 
 mod chains;
+mod fallback;
 mod host;
 mod keep;
 mod listeners;

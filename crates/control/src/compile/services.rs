@@ -98,6 +98,7 @@ fn settings(work: &mut Work<'_>, service: &config::Service) -> Option<Settings> 
             first_byte: times.first_byte.0,
             idle: times.idle.0,
             write: times.write.0,
+            pending: times.pending.0,
             keep: bounds.idle_time.0,
         },
         limits: Limits {
@@ -112,6 +113,8 @@ fn settings(work: &mut Work<'_>, service: &config::Service) -> Option<Settings> 
         },
         max_connections: service.max_connections.map_or(usize::MAX, |max| max.get() as usize),
         max_requests: service.max_requests.map_or(usize::MAX, |max| max.get() as usize),
+        max_pending: service.max_pending as usize,
+        pass_deadline: service.pass_deadline,
         max_interim: bounds.interim_responses,
         idle_connections: bounds.idle_connections as usize,
         retry: service.retry.as_ref().map(resilience::retry).unwrap_or_default(),

@@ -13,7 +13,7 @@ use narthex_net::{
 use narthex_wire::{Name, ParseError, RequestHead};
 
 use super::pool::StreamPlace;
-use super::{Instance, Place, Protocol, Service};
+use super::{Counted, Instance, Place, Protocol, Service};
 use crate::Worker;
 
 /// How often an unwanted answer is read from; what is longer is cut.
@@ -119,7 +119,7 @@ impl Drop for Account {
 impl Calling {
     /// Picks an instance; fails at once where there is none or the service is at its maximum.
     pub fn begin(service: &Arc<Service>, worker: &Worker, avoid: &[u64]) -> Result<Self, Failure> {
-        let Some(place) = service.state.enter(|state| &state.requests, service.settings.max_requests) else {
+        let Some(place) = service.state.enter(Counted::Request, service.settings.max_requests) else {
             return Err(Failure::new(core::SERVICE_BUSY, "max_requests is reached").unprocessed());
         };
         let set = service.state.instances.load();
@@ -148,16 +148,42 @@ impl Calling {
         }
     }
 
-    /// Opens a connection.
-    pub async fn connect(self, worker: &Rc<Worker>, head: &RequestHead) -> Result<Call, Failure> {
+    /// A place for one more connection, if there is one.
+    pub fn place(&self, worker: &Worker) -> Option<Place> {
         let max = self.service.settings.max_connections;
-        let enter = || self.service.state.enter(|state| &state.connections, max);
-        // An idle connection, perhaps to another instance, makes room before the request is refused.
+        let enter = || self.service.state.enter(Counted::Connection, max);
+        // An idle connection, perhaps to another instance, makes room before the request has to wait.
         let made_room = || worker.pools().give_up_one(&self.service).then(enter).flatten();
-        let Some(place) = enter().or_else(made_room) else {
+        let place = enter().or_else(made_room);
+        if place.is_none() {
             self.service.state.wanted.store(true, Ordering::Release);
-            return Err(Failure::new(core::SERVICE_BUSY, "max_connections is reached").unprocessed());
-        };
+        }
+        place
+    }
+
+    /// A place among those who wait for a connection.
+    pub fn queue_up(&self) -> Result<Place, Failure> {
+        let max = self.service.settings.max_pending;
+        self.service.state.enter(Counted::Pending, max).ok_or_else(|| {
+            Failure::new(core::SERVICE_BUSY, "max_connections and max_pending are reached").unprocessed()
+        })
+    }
+
+    /// Ready when a connection may have come free.
+    pub async fn wait_for_place(&self, worker: &Worker) {
+        let state = &self.service.state;
+        let mut waiter = state.queue().waiter(worker.index());
+        let is_free = || state.open_connections() < self.service.settings.max_connections;
+        std::future::poll_fn(|cx| waiter.poll(cx, is_free)).await;
+    }
+
+    /// Opens a connection.
+    pub async fn connect(
+        self,
+        place: Place,
+        worker: &Rc<Worker>,
+        head: &RequestHead,
+    ) -> Result<Call, Failure> {
         let address = self.instance.address;
         let stream = Stream::connect(address).await.map_err(|error| {
             Failure::new(core::CONNECT_FAILED, format!("{address}: {error}")).unprocessed()
@@ -239,7 +265,7 @@ impl Call {
     pub fn finish(self, worker: &Worker) {
         let Self { outbound, instance, service, connection, stream, account, .. } = self;
         if let (Some(client), Some(place)) = (outbound.into_reusable(), connection) {
-            worker.pools().keep(&service, &instance, client, place, worker.now());
+            worker.pools().keep(&service, &instance, client, place, worker);
         }
         drop((stream, account));
     }

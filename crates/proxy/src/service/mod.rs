@@ -6,6 +6,7 @@ mod call;
 mod outcome;
 mod pick;
 mod pool;
+mod queue;
 mod retry;
 
 pub use breaker::{Breaker, BreakerRules, Pass, Phase as Circuit, Slow};
@@ -14,6 +15,7 @@ pub use call::{Call, Calling, Failure};
 pub use outcome::{Outcome, http_of_grpc};
 pub use pick::Balance;
 pub use pool::Pools;
+pub use queue::Queue;
 pub use retry::{Cause, Causes, RetryRules, StatusSet, Stop, Tried, Verdict, retry_after};
 
 use std::net::SocketAddr;
@@ -53,6 +55,8 @@ pub struct ServiceTimes {
     pub idle: Duration,
     /// For the service to take the next bytes.
     pub write: Duration,
+    /// For one of the service's connections to come free.
+    pub pending: Duration,
     /// How long an unused connection is kept.
     pub keep: Duration,
 }
@@ -64,6 +68,7 @@ impl Default for ServiceTimes {
             first_byte: Duration::from_secs(5),
             idle: Duration::from_secs(60),
             write: Duration::from_secs(60),
+            pending: Duration::from_secs(1),
             keep: Duration::from_secs(60),
         }
     }
@@ -82,6 +87,10 @@ pub struct Settings {
     pub h2: H2Limits,
     pub max_connections: usize,
     pub max_requests: usize,
+    /// Requests that wait for one of the connections.
+    pub max_pending: usize,
+    /// The service is told how long its answer is waited for, even where the client said nothing.
+    pub pass_deadline: bool,
     /// 1xx responses before the final one.
     pub max_interim: u32,
     /// Idle connections that one worker keeps to one instance.
@@ -104,6 +113,8 @@ impl Default for Settings {
             h2: H2Limits::default(),
             max_connections: 10_000,
             max_requests: 100_000,
+            max_pending: 1_024,
+            pass_deadline: false,
             max_interim: 16,
             idle_connections: 128,
             retry: RetryRules::default(),
@@ -137,6 +148,9 @@ pub struct State {
     connections: AtomicUsize,
     /// Of the requests, those that were sent before.
     retries: AtomicUsize,
+    /// Requests that wait for a connection.
+    pending: AtomicUsize,
+    queue: Queue,
     /// Somebody found the service at its maximum of connections: who has an idle one gives it up.
     wanted: AtomicBool,
     breaker: Breaker,
@@ -175,6 +189,8 @@ impl State {
             requests: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             retries: AtomicUsize::new(0),
+            pending: AtomicUsize::new(0),
+            queue: Queue::default(),
             wanted: AtomicBool::new(false),
             breaker: Breaker::default(),
         })
@@ -223,22 +239,53 @@ impl State {
     /// A place for one more retry, where the budget has one.
     pub fn enter_retry(self: &Arc<Self>, budget: &Budget) -> Option<Place> {
         let retries = self.retries.fetch_add(1, Ordering::AcqRel);
-        let place = Place { state: Arc::clone(self), which: |state| &state.retries };
+        let place = Place { state: Arc::clone(self), counted: Counted::Retry };
         budget.allows(self.requests_in_flight(), retries).then_some(place)
     }
 
-    /// Takes a place among at most `max`; given back on drop.
-    fn enter(self: &Arc<Self>, which: fn(&Self) -> &AtomicUsize, max: usize) -> Option<Place> {
-        let count = which(self).fetch_add(1, Ordering::AcqRel);
-        let place = Place { state: Arc::clone(self), which };
-        (count < max).then_some(place)
+    /// Requests that wait for a connection.
+    pub fn pending(&self) -> usize {
+        self.pending.load(Ordering::Relaxed)
     }
+
+    /// Who waits for a connection.
+    pub fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    fn count(&self, counted: Counted) -> &AtomicUsize {
+        match counted {
+            Counted::Request => &self.requests,
+            Counted::Connection => &self.connections,
+            Counted::Retry => &self.retries,
+            Counted::Pending => &self.pending,
+        }
+    }
+
+    /// Takes a place among at most `max`; given back on drop.
+    fn enter(self: &Arc<Self>, counted: Counted, max: usize) -> Option<Place> {
+        let count = self.count(counted);
+        if count.fetch_add(1, Ordering::AcqRel) < max {
+            return Some(Place { state: Arc::clone(self), counted });
+        }
+        count.fetch_sub(1, Ordering::AcqRel);
+        None
+    }
+}
+
+/// What a place is one of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Counted {
+    Request,
+    Connection,
+    Retry,
+    Pending,
 }
 
 /// One place of a maximum.
 pub struct Place {
     state: Arc<State>,
-    which: fn(&State) -> &AtomicUsize,
+    counted: Counted,
 }
 
 impl Place {
@@ -250,7 +297,10 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        (self.which)(&self.state).fetch_sub(1, Ordering::AcqRel);
+        self.state.count(self.counted).fetch_sub(1, Ordering::AcqRel);
+        if self.counted == Counted::Connection {
+            self.state.queue.wake_one();
+        }
     }
 }
 
