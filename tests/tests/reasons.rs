@@ -46,6 +46,7 @@ const PROVOKED: &[(&str, &str)] = &[
     ("body_too_large", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n"),
     ("no_instance", "GET /nobody HTTP/1.1\r\nHost: a\r\n\r\n"),
     ("service_busy", "GET /busy HTTP/1.1\r\nHost: a\r\n\r\n"),
+    ("circuit_open", "GET /broken HTTP/1.1\r\nHost: a\r\n\r\n"),
     ("connect_failed", "GET /refused HTTP/1.1\r\nHost: a\r\n\r\n"),
     ("connect_timeout", "GET /full HTTP/1.1\r\nHost: a\r\n\r\n"),
     ("service_timeout", "GET /never HTTP/1.1\r\nHost: a\r\n\r\n"),
@@ -129,6 +130,7 @@ services:
   one: {{ url: "{url}", max_requests: 1 }}
   nobody: {{ url: "http://nobody.invalid:80", dns: {{ server: "{refused}", timeout: 1s }} }}
   refused: {{ url: "http://{refused}" }}
+  broken: {{ url: "http://{refused}", breaker: {{ consecutive: 1, open: 1m }} }}
   full: {{ url: "http://{full}", timeouts: {{ connect: 200ms }} }}
 gateways:
   g:
@@ -147,6 +149,7 @@ gateways:
       busy: {{ match: "/busy", public: true, to: one }}
       nobody: {{ match: "/nobody", public: true, to: nobody }}
       refused: {{ match: "/refused", public: true, to: refused }}
+      broken: {{ match: "/broken", public: true, to: broken }}
       full: {{ match: "/full", public: true, to: full }}
 "#,
         url = service.url(),

@@ -191,6 +191,9 @@ fn check_route<'f>(
             no_raw(file, name, service.span, problems);
         }
     }
+    if let Some(retry) = &route.retry {
+        retry.check(problems);
+    }
     check_policies(file, &route.policies, used, problems);
     for name in &route.without {
         check_without(file, gateway, name, problems);
@@ -361,6 +364,12 @@ fn check_tls(service: &Service, problems: &mut Vec<Diagnostic>) {
 }
 
 fn check_service(name: &Spanned<Name>, service: &Service, problems: &mut Vec<Diagnostic>) {
+    if let Some(retry) = &service.retry {
+        retry.check(problems);
+    }
+    if let Some(breaker) = &service.breaker {
+        breaker.check(problems);
+    }
     match (&service.url, service.instances.as_slice()) {
         (None, []) => {
             let message = format!("the service `{name}` has neither `url` nor `instances`");

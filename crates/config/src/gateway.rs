@@ -51,7 +51,8 @@ pub struct Route {
     /// Names of routes of this gateway that this one wins over where both match alike.
     #[serde(default)]
     pub over: Vec<Spanned<Name>>,
-    /// What answers when the destination does not, tried in order: `stale: 10m`, `service: name`, `reply: { … }`.
+    /// What answers when the destination does not, tried in order: `stale: 10m`, `service: name`, `reply: { … }`; with
+    /// `on: [502, 503]` beside it also in place of a service's answer with one of these statuses, 400 to 599.
     #[serde(default)]
     pub fallback: Vec<Destination>,
     /// The time for the whole exchange up to the response's head; `whole` includes the body. Default: `15s`.
@@ -67,6 +68,9 @@ pub struct Route {
     /// What becomes of open WebSockets when a configuration goes live that does not have this route. Default: `keep`.
     #[serde(default)]
     pub on_route_removed: OnRouteRemoved,
+    /// When a failed request is sent once more, in place of what the service says; its budget still counts.
+    #[serde(default)]
+    pub retry: Option<crate::retry::Retry>,
     /// What happens to `%2F` and `%5C` in the path: refused with 400, or kept as they are. Default: `refuse`.
     #[serde(default)]
     pub encoded_slashes: EncodedSlashes,

@@ -3,6 +3,7 @@
 //! environment are read through what the caller hands in.
 
 mod bounds;
+mod breaker;
 mod check;
 mod file;
 mod gateway;
@@ -14,6 +15,7 @@ mod merge;
 mod pem;
 mod raw;
 mod resolve;
+mod retry;
 mod schema;
 mod service;
 mod show;
@@ -22,6 +24,7 @@ mod tls;
 mod url;
 
 pub use bounds::{Bounds, BoundsRow, ServiceBounds, table as bounds_table};
+pub use breaker::{Breaker, Latency};
 pub use check::check;
 pub use file::{AccessLog, Admin, File, LogFormat, Version, Workers};
 pub use gateway::{
@@ -34,6 +37,7 @@ pub use load::{LoadOptions, Loaded, load, load_text};
 pub use matching::{ClientKind, Match, MatchMap, Method, Methods, Predicate};
 pub use narthex_document::Kind;
 pub use raw::{ProxyProtocol, ServerName, Tcp, TlsPassthrough};
+pub use retry::{Backoff, ErrorStatus, Retry, RetryBudget, RetryOn};
 pub use schema::{PolicySchema, schema};
 pub use service::{Balance, Dns, Health, HostRule, Instance, Protocol, Service, ServiceTimeouts};
 pub use show::show;

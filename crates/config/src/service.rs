@@ -1,6 +1,8 @@
 //! Services: where their instances are, how they are spoken to and for how long.
 
 use crate::bounds::ServiceBounds;
+use crate::breaker::Breaker;
+use crate::retry::{Retry, RetryBudget};
 use crate::tls::ServiceTls;
 use crate::url::{HostPort, ServiceUrl, is_host};
 use narthex_document::{Node, Spanned, Time, Value, read};
@@ -33,14 +35,32 @@ pub struct Service {
     /// How long each step may take.
     #[serde(default)]
     pub timeouts: ServiceTimeouts,
+    /// Whether the service is told how long its answer is waited for: `grpc-timeout` for gRPC, otherwise `X-Request-Timeout`
+    /// in milliseconds. What the client itself said there is handed on as what is left of it in any case. Default: false.
+    #[serde(default)]
+    pub pass_deadline: bool,
     /// Connections to the service, of all workers. Default: no maximum.
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub max_connections: Option<std::num::NonZeroU32>,
-    /// Requests in flight to the service, of all workers. Default: no maximum.
+    /// Requests that wait, for `timeouts.pending` at most, until one of `max_connections` comes free; beyond, 503
+    /// `service_busy` at once. Default: 1024.
+    #[serde(default = "thousand")]
+    pub max_pending: u32,
+    /// Requests in flight to the service, of all workers; beyond, 503 `service_busy`. Default: no maximum.
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub max_requests: Option<std::num::NonZeroU32>,
+    /// When a failed request is sent once more. Default: where no connection came about or the stream was refused, three
+    /// tries in all, without a wait.
+    #[serde(default)]
+    pub retry: Option<Retry>,
+    /// How many requests may be retries at the same time.
+    #[serde(default)]
+    pub retry_budget: RetryBudget,
+    /// A circuit breaker. Default: none.
+    #[serde(default)]
+    pub breaker: Option<Breaker>,
     /// How DNS names are looked up.
     #[serde(default)]
     pub dns: Dns,
@@ -117,6 +137,8 @@ pub struct ServiceTimeouts {
     pub write: Time,
     /// That a WebSocket may carry nothing, in both directions, and that server-sent events may not come. Default: `1h`.
     pub tunnel_idle: Time,
+    /// For one of `max_connections` to come free. Default: `1s`.
+    pub pending: Time,
 }
 
 impl Default for ServiceTimeouts {
@@ -128,6 +150,7 @@ impl Default for ServiceTimeouts {
             idle: Time::from_secs(60),
             write: Time::from_secs(60),
             tunnel_idle: Time::from_secs(3_600),
+            pending: Time::from_secs(1),
         }
     }
 }
@@ -180,6 +203,9 @@ pub struct Health {
     pub unhealthy: std::num::NonZeroU8,
 }
 
+fn thousand() -> u32 {
+    1_024
+}
 fn root() -> Spanned<String> {
     Spanned::new("/".to_owned(), narthex_document::Span::NONE)
 }

@@ -142,6 +142,10 @@ pub struct Exchange {
     pub service: Option<Arc<str>>,
     pub instance: Option<SocketAddr>,
     pub attempts: u16,
+    /// Why a request that failed was not sent once more, where that would have been right otherwise: a word.
+    pub not_retried: Option<&'static str>,
+    /// What stood in for the destination's answer: `service` or `reply`.
+    pub fallback: Option<&'static str>,
     pub captures: Captures,
     pub caller: Option<Arc<Caller>>,
     pub slots: Slots,
@@ -182,6 +186,8 @@ impl Exchange {
         self.service = None;
         self.instance = None;
         self.attempts = 0;
+        self.not_retried = None;
+        self.fallback = None;
         self.captures.clear();
         self.caller = None;
         self.slots.reset(0);

@@ -160,6 +160,9 @@ pub mod core {
         SERVICE_BUSY = "service_busy" 503 Service "The service is busy.",
             means "Every instance of the service is at its bound of connections or requests.",
             do "Add instances or raise `max_connections` or `max_requests`.";
+        CIRCUIT_OPEN = "circuit_open" 503 Service "The service is not asked for the moment.",
+            means "The service's `breaker` found it failing or slow: its circuit is open, half open or rising. `Retry-After` says when it is worth asking again.",
+            do "Look at the service: the log has a line with the cause at each change of its circuit; `narthex status` shows how it stands.";
         CONNECT_FAILED = "connect_failed" 502 Service "The service cannot be reached.",
             means "A TCP connection to the instance was refused or reset.",
             do "Is the instance up, and listening where the log's `instance` says?";

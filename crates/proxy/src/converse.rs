@@ -31,6 +31,7 @@ enum Turn {
 /// What it depends on, and how far it has come.
 struct Conversation<'c> {
     service: &'c Service,
+    route: &'c Route,
     times: ServiceTimes,
     /// Nanoseconds that the service has from the request's last byte.
     first_byte: u64,
@@ -42,19 +43,23 @@ struct Conversation<'c> {
     /// How far the request's body had come, and when.
     moved: (u64, u64),
     has_waited: bool,
+    /// When the try is over, however it stands.
+    limit: u64,
 }
 
-/// Sends the request and reads the response's head, both at once.
+/// Sends the request and reads the response's head, both at once, until `limit` (monotonic nanoseconds) at most.
 pub async fn converse(
     run: &mut Run,
     line: &mut Line<'_>,
     service: &Arc<Service>,
     route: &Route,
     mut call: Call,
+    limit: u64,
 ) -> Result<Result<Attempt, Failure>, Interrupt> {
     let times = route.service_times.over(&service.settings.times);
     let mut conversation = Conversation {
         service,
+        route,
         times,
         first_byte: times.first_byte.min(route.times.deadline).as_nanos() as u64,
         is_deadline: route.times.deadline < times.first_byte,
@@ -62,6 +67,7 @@ pub async fn converse(
         is_broken: false,
         moved: (0, line.worker.now()),
         has_waited: false,
+        limit,
     };
     loop {
         let turn = conversation.turn(run, line, &mut call).await;
@@ -90,7 +96,7 @@ pub async fn converse(
             }
             Ok(Turn::Upload(Broken::Sink)) => conversation.is_broken = true,
             Err(Interrupt::ClientGone) => return Err(Interrupt::ClientGone),
-            Err(Interrupt::TimedOut) => return Ok(conversation.late(run)),
+            Err(Interrupt::TimedOut) => return Ok(conversation.late(run, line)),
         }
     }
 }
@@ -118,13 +124,17 @@ impl Conversation<'_> {
             }
             let mark = if run.upload.is_done() { u64::MAX } else { run.upload.carried };
             if mark != self.moved.0 {
+                if mark == u64::MAX {
+                    run.begin_deadline(line, self.route);
+                }
                 // Before the first wait the time is that of the request's head: close enough.
                 let now = if self.has_waited { line.worker.refresh() } else { line.worker.now() };
                 self.moved = (mark, now);
             }
             self.has_waited = true;
             let patience = if self.is_services_turn(run) { self.first_byte } else { self.stall(line) };
-            line.poll_interrupt(cx, self.moved.1.saturating_add(patience)).map(Err)
+            let due = self.moved.1.saturating_add(patience).min(self.limit).min(run.due);
+            line.poll_interrupt(cx, due).map(Err)
         })
         .await
     }
@@ -144,7 +154,14 @@ impl Conversation<'_> {
         failure
     }
 
-    fn late(&self, run: &Run) -> Result<Attempt, Failure> {
+    fn late(&self, run: &Run, line: &Line<'_>) -> Result<Attempt, Failure> {
+        let now = line.worker.refresh();
+        if now >= run.due {
+            return Err(Failure::new(core::DEADLINE, "no response's head before the deadline"));
+        }
+        if now >= self.limit {
+            return Err(Failure::new(core::SERVICE_TIMEOUT, "no response's head within `per_try`"));
+        }
         if self.is_services_turn(run) {
             let reason = if self.is_deadline { core::DEADLINE } else { core::SERVICE_TIMEOUT };
             return Err(Failure::new(reason, "no response's head in time"));

@@ -14,6 +14,7 @@ use narthex_telemetry::TunnelEnd;
 use narthex_wire::{RequestParser, ResponseHead};
 
 use crate::chain::Reached;
+use crate::deadline;
 use crate::forwarded::Told;
 use crate::pump::{OwnBody, Pump};
 use crate::secure::Secured;
@@ -43,6 +44,12 @@ pub struct Run {
     pub(crate) is_prepared: bool,
     /// The answer broke off after its head.
     pub(crate) is_cut: bool,
+    /// When the service's answer must have begun, monotonic nanoseconds; `u64::MAX` while the request is not sent.
+    pub(crate) due: u64,
+    /// The client's part in it.
+    pub(crate) client_due: u64,
+    /// The route's deadline is in `due`.
+    pub(crate) has_deadline: bool,
     /// How many exchanges this one is inside of.
     pub(crate) depth: u8,
     /// What ended the tunnel that it became.
@@ -67,9 +74,36 @@ impl Run {
         self.is_started = false;
         self.is_prepared = false;
         self.is_cut = false;
+        self.due = u64::MAX;
+        self.client_due = u64::MAX;
+        self.has_deadline = false;
         self.depth = 0;
         self.tunnel = None;
         self.protocol = narthex_wire::Version::Http11;
+    }
+}
+
+impl Run {
+    /// The request is sent, or has nothing to send but its head: the route's time begins, once for all tries.
+    pub(crate) fn begin_deadline(&mut self, line: &Line<'_>, route: &Route) {
+        if !self.has_deadline {
+            self.has_deadline = true;
+            self.due = self.due.min(line.due(route.times.deadline));
+        }
+    }
+
+    /// Follows the client's own deadline from now on, if it has one.
+    pub(crate) fn follow_client(&mut self) {
+        let began = self.exchange.began.monotonic;
+        let due = deadline::of_client(&self.exchange.request.head).map_or(u64::MAX, |time| {
+            began.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+        });
+        (self.due, self.client_due) = (due, due);
+    }
+
+    /// The client's own deadline is what counts.
+    pub(crate) fn is_clients_due(&self) -> bool {
+        self.due == self.client_due
     }
 }
 

@@ -107,6 +107,8 @@ fn end(run: &Run, worker: &Worker, is_client_gone: bool) {
                 service: exchange.service.as_deref(),
                 instance: exchange.instance,
                 attempts: exchange.attempts,
+                not_retried: exchange.not_retried,
+                fallback: exchange.fallback,
                 total,
                 service_time: first_byte,
                 connect: times.connected.saturating_sub(times.service_begun),

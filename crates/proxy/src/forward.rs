@@ -1,21 +1,30 @@
-//! To a service and back to its response's head: prepare, pick, connect, send, read, and replay where that is safe.
+//! To a service and back to its response's head: prepare, pick, connect, send, read, and send once more where that is
+//! safe and wanted. What is wanted is decided by `service/retry.rs`.
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use narthex_contract::{Detail, Reply, ServiceId, core};
+use narthex_contract::{Reply, ServiceId, core};
+use narthex_wire::{Framing, Known};
+use smallvec::SmallVec;
 
 use narthex_wire::Scheme;
 
 use crate::converse::{Attempt, converse};
+use crate::deadline;
 use crate::exchange::{Interrupt, Line, Run};
 use crate::forwarded;
-use crate::service::{Call, Calling, Failure, HostRule, Service};
+use crate::grpc;
+use crate::service::{
+    Call, Calling, Cause, Failure, HostRule, Instance, Outcome, Pass, Place, RetryRules, Service, Stop,
+    Tried, Verdict, http_of_grpc, retry_after,
+};
 use crate::snapshot::{PathEdit, Route};
 use crate::upgrade;
 
-/// Instances that are tried where none could have begun to process the request.
-const TRIES: u16 = 3;
+/// Bytes of a request's body that are kept for a service that stands in.
+const FALLBACK_BODY: usize = 64 * 1024;
 
 /// `Ok(Ok)`: the response's head is in `run.response`.
 pub async fn forward(
@@ -34,29 +43,174 @@ pub async fn forward(
         return Ok(Err(refused));
     }
     run.exchange.timings.service_begun = line.worker.now();
-    let mut avoid = None;
-    let mut replays = 0;
+    let mut trying = Trying::begin(run, line, service, route);
     loop {
         run.exchange.attempts += 1;
-        let (failure, instance) = match attempt(run, line, service, route, avoid).await? {
-            Ok(Attempt::Answered(call)) => {
-                run.exchange.answered = narthex_contract::Answered::Service;
-                let took = run.exchange.timings.first_byte - run.exchange.timings.service_begun;
-                service.series.answered(line.worker.index(), took);
-                return Ok(Ok(call));
-            }
+        let again = match attempt(run, line, &mut trying).await? {
+            Ok(Attempt::Answered(mut call)) => match trying.weigh_answer(run, line, &mut call).await? {
+                Some(after) => {
+                    run.download.forget_ahead();
+                    call.discard(line.worker);
+                    after
+                }
+                None => {
+                    run.exchange.answered = narthex_contract::Answered::Service;
+                    let took = run.exchange.timings.first_byte - run.exchange.timings.service_begun;
+                    service.series.answered(line.worker.index(), took);
+                    call.retry = trying.place.take();
+                    return Ok(Ok(call));
+                }
+            },
             Ok(Attempt::Refused(reply)) => return Ok(Err(reply)),
-            Err(failed) => failed,
+            Err(failure) => match trying.weigh_failure(run, line, &failure) {
+                Some(after) => after,
+                None => {
+                    service.series.failed(line.worker.index());
+                    return Ok(Err(failure.into_reply()));
+                }
+            },
         };
-        let may_try = run.exchange.attempts < TRIES && failure.is_unprocessed && instance.is_some();
-        let may_replay = failure.may_replay && replays == 0;
-        if (may_try || may_replay) && run.upload.rewind().is_ok() {
-            replays += u16::from(!may_try);
-            avoid = instance;
-            continue;
+        let rewound = run.upload.rewind();
+        debug_assert!(rewound.is_ok(), "only what can be had again is sent again");
+        if !again.is_zero() {
+            pause(line, again).await?;
         }
-        service.series.failed(line.worker.index());
-        return Ok(Err(Reply::problem_with(failure.reason, Detail::operator(failure.detail))));
+    }
+}
+
+/// Lets time pass; the client may leave meanwhile.
+async fn pause(line: &mut Line<'_>, after: Duration) -> Result<(), Interrupt> {
+    let due = line.worker.refresh().saturating_add(after.as_nanos() as u64);
+    match line.wait_for(due, std::future::pending::<()>()).await {
+        Ok(()) | Err(Interrupt::TimedOut) => {
+            line.worker.refresh();
+            Ok(())
+        }
+        Err(interrupt) => Err(interrupt),
+    }
+}
+
+/// The tries of one request at one service.
+struct Trying<'t> {
+    service: &'t Arc<Service>,
+    route: &'t Route,
+    rules: &'t RetryRules,
+    tries: u16,
+    /// The one replay that is always allowed was used.
+    has_replayed: bool,
+    /// When the present try began.
+    begun: u64,
+    /// Instances that failed.
+    avoid: SmallVec<[u64; 4]>,
+    place: Option<Place>,
+}
+
+impl<'t> Trying<'t> {
+    fn begin(run: &mut Run, line: &Line<'_>, service: &'t Arc<Service>, route: &'t Route) -> Self {
+        let rules = route.retry.as_ref().unwrap_or(&service.settings.retry);
+        if run.exchange.request.framing == Framing::None {
+            run.begin_deadline(line, route);
+        } else {
+            let bound = if route.may_send_again() { rules.body.max(FALLBACK_BODY) } else { rules.body };
+            let is_longer =
+                matches!(run.exchange.request.framing, Framing::Length(length) if length > bound as u64);
+            if bound > 0 && !is_longer {
+                run.upload.keep_for_replay(bound);
+            }
+        }
+        Self {
+            service,
+            route,
+            rules,
+            tries: 0,
+            has_replayed: false,
+            begun: 0,
+            avoid: SmallVec::new(),
+            place: None,
+        }
+    }
+
+    /// `Some`: the answer is not good enough, and the request is sent again after that time.
+    async fn weigh_answer(
+        &mut self,
+        run: &mut Run,
+        line: &mut Line<'_>,
+        call: &mut Call,
+    ) -> Result<Option<Duration>, Interrupt> {
+        if !self.rules.watches_answers() {
+            return Ok(None);
+        }
+        let code = if self.rules.on.grpc == 0 {
+            None
+        } else {
+            grpc::status(run, line, call, self.limit(run)).await?
+        };
+        let cause = match code {
+            Some(code) if code != 0 => Cause::Grpc(code),
+            _ => Cause::Status(run.response.status),
+        };
+        let said = run.response.head.get_known(Known::RetryAfter);
+        let wait = said.and_then(|said| retry_after(said, line.worker.unix_ms()));
+        Ok(self.judge(run, line, cause, wait))
+    }
+
+    fn weigh_failure(&mut self, run: &mut Run, line: &Line<'_>, failure: &Failure) -> Option<Duration> {
+        if failure.may_replay && !self.has_replayed && run.upload.can_rewind() {
+            self.has_replayed = true;
+            return Some(Duration::ZERO);
+        }
+        let cause = Cause::of(failure)?;
+        self.judge(run, line, cause, None)
+    }
+
+    fn judge(
+        &mut self,
+        run: &mut Run,
+        line: &Line<'_>,
+        cause: Cause,
+        retry_after: Option<Duration>,
+    ) -> Option<Duration> {
+        let request = &run.exchange.request;
+        let has_key = || request.head.get_known(Known::IdempotencyKey).is_some_and(|key| !key.is_empty());
+        let verdict = self.rules.judge(&Tried {
+            cause,
+            tries: self.tries,
+            is_safe: request.method.is_idempotent() || has_key(),
+            is_whole: run.upload.can_rewind(),
+            retry_after,
+            left: run.due.saturating_sub(line.worker.now()),
+            random: line.worker.random(),
+        });
+        let stopped = match verdict {
+            Verdict::Final => return None,
+            Verdict::Stopped(stop) => stop,
+            Verdict::Again { after } => {
+                if self.may_cost(cause) {
+                    self.service.series.retried(line.worker.index());
+                    return Some(after);
+                }
+                self.service.series.over_budget(line.worker.index());
+                Stop::Budget
+            }
+        };
+        run.exchange.not_retried = Some(stopped.as_str());
+        None
+    }
+
+    /// Whether the budget has room. What the service has not begun to process costs it nothing.
+    fn may_cost(&mut self, cause: Cause) -> bool {
+        if cause.is_unprocessed() || self.place.is_some() {
+            return true;
+        }
+        self.place = self.service.state().enter_retry(&self.service.settings.budget);
+        self.place.is_some()
+    }
+
+    /// When the present try must have brought a response's head.
+    fn limit(&self, run: &Run) -> u64 {
+        let per_try =
+            self.rules.per_try.map_or(u64::MAX, |time| self.begun.saturating_add(time.as_nanos() as u64));
+        run.due.min(per_try)
     }
 }
 
@@ -92,66 +246,189 @@ fn stripped<'p>(path: &'p str, prefix: &str) -> &'p str {
     }
 }
 
-/// A new connection: TCP, then TLS where the service wants it, each within its own time.
+/// A new connection: TCP, then TLS where the service wants it, each within its own time and all within the deadline.
 async fn open(
     run: &Run,
     line: &mut Line<'_>,
-    service: &Arc<Service>,
-    route: &Route,
+    trying: &Trying<'_>,
     calling: Calling,
+    place: Place,
 ) -> Result<Result<Call, Failure>, Interrupt> {
-    let times = route.service_times.over(&service.settings.times);
-    let late = |reason, text: &'static str| Ok(Err(Failure::new(reason, text).unprocessed()));
-    let due = line.due(times.connect);
+    let service = trying.service;
+    let times = trying.route.service_times.over(&service.settings.times);
+    let (limit, deadline) = (trying.limit(run), run.due);
+    let late = |due: u64, reason, text: &'static str| {
+        let failure = match deadline <= due {
+            true => Failure::new(core::DEADLINE, "no connection before the deadline"),
+            false => Failure::new(reason, text),
+        };
+        Ok(Err(failure.unprocessed()))
+    };
     let worker = line.worker;
-    let mut opened = match line.wait_for(due, calling.connect(worker)).await {
+    let due = line.due(times.connect).min(limit);
+    let mut opened = match line.wait_for(due, calling.connect(place, worker)).await {
         Ok(Ok(opened)) => opened,
         Ok(Err(failure)) => return Ok(Err(failure)),
-        Err(Interrupt::TimedOut) => return late(core::CONNECT_TIMEOUT, "no connection within `connect`"),
+        Err(Interrupt::TimedOut) => {
+            return late(due, core::CONNECT_TIMEOUT, "no connection within `connect`");
+        }
         Err(interrupt) => return Err(interrupt),
     };
     if let Some(tls) = &service.settings.tls {
         let tls = tls.load_full();
-        let due = line.due(times.tls);
+        let due = line.due(times.tls).min(limit);
         opened = match line.wait_for(due, Box::pin(opened.secure(&tls))).await {
             Ok(Ok(opened)) => opened,
             Ok(Err(failure)) => return Ok(Err(failure)),
-            Err(Interrupt::TimedOut) => return late(core::TLS_TIMEOUT, "no TLS handshake within `tls`"),
+            Err(Interrupt::TimedOut) => return late(due, core::TLS_TIMEOUT, "no TLS handshake within `tls`"),
             Err(interrupt) => return Err(interrupt),
         };
     }
-    let due = line.due(times.connect);
+    let due = line.due(times.connect).min(limit);
     match line.wait_for(due, opened.begin(worker, &run.exchange.request)).await {
         Ok(begun) => Ok(begun),
-        Err(Interrupt::TimedOut) => late(core::CONNECT_TIMEOUT, "no HTTP/2 connection within `connect`"),
+        Err(Interrupt::TimedOut) => late(due, core::CONNECT_TIMEOUT, "no HTTP/2 connection within `connect`"),
         Err(interrupt) => Err(interrupt),
     }
 }
 
-type Failed = (Failure, Option<u64>);
+/// A try in work: what becomes of it is told to the service, even if it is dropped.
+struct Watched<'w> {
+    service: &'w Service,
+    instance: Arc<Instance>,
+    worker: &'w crate::Worker,
+    begun: u64,
+    pass: Pass,
+    outcome: Outcome,
+}
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        self.service.observe(&self.instance, &self.outcome, self.pass, self.worker.now());
+    }
+}
+
+impl Watched<'_> {
+    /// Notes the outcome: of a response, by its head.
+    fn end(mut self, run: &Run, ended: &Result<Attempt, Failure>) {
+        self.outcome = match ended {
+            Ok(Attempt::Answered(_)) => {
+                let status = grpc::code_of_head(&run.response).map_or(run.response.status, http_of_grpc);
+                Outcome::Answered { status, took: run.exchange.timings.first_byte.saturating_sub(self.begun) }
+            }
+            Ok(Attempt::Refused(_)) => Outcome::Abandoned,
+            // The client's own deadline, which it may choose as short as it likes, says nothing about the service.
+            Err(failure) if failure.reason == core::DEADLINE && run.is_clients_due() => Outcome::Abandoned,
+            Err(failure) => Outcome::failed(failure.reason),
+        };
+    }
+}
 
 async fn attempt(
     run: &mut Run,
     line: &mut Line<'_>,
-    service: &Arc<Service>,
-    route: &Route,
-    avoid: Option<u64>,
-) -> Result<Result<Attempt, Failed>, Interrupt> {
+    trying: &mut Trying<'_>,
+) -> Result<Result<Attempt, Failure>, Interrupt> {
+    let service = trying.service;
     run.response.clear();
-    let calling = match Calling::begin(service, line.worker, avoid) {
+    trying.tries += 1;
+    trying.begun = line.worker.now();
+    let calling = match Calling::begin(service, line.worker, &trying.avoid) {
         Ok(calling) => calling,
-        Err(failure) => return Ok(Err((failure, None))),
+        Err(failure) => return Ok(Err(failure)),
     };
-    let instance = calling.instance.id;
+    let worker = line.worker;
+    let pass = match service.admit(trying.begun, || worker.random()) {
+        Ok(pass) => pass,
+        Err(after) => {
+            let mut failure = Failure::new(core::CIRCUIT_OPEN, "the service's breaker lets nothing pass now");
+            failure.retry_after = Some(after);
+            return Ok(Err(failure));
+        }
+    };
+    trying.avoid.push(calling.instance.id);
+    let left = trying.limit(run).min(line.due(trying.route.times.deadline)).saturating_sub(trying.begun);
+    deadline::hand_on(&mut run.exchange.request, left, service.settings.pass_deadline);
     run.exchange.instance = Some(calling.instance.address);
-    let call = match calling.reuse(line.worker, &run.exchange.request) {
-        Ok(call) => call,
-        Err(calling) => match open(run, line, service, route, calling).await? {
-            Ok(call) => call,
-            Err(failure) => return Ok(Err((failure, Some(instance)))),
+    let watched = service.is_observed().then(|| Watched {
+        service,
+        instance: Arc::clone(&calling.instance),
+        worker,
+        begun: trying.begun,
+        pass,
+        outcome: Outcome::Abandoned,
+    });
+    let call = match calling.reuse(worker, &run.exchange.request) {
+        Ok(call) => Ok(call),
+        Err(calling) => connect(run, line, trying, calling).await?,
+    };
+    let ended = match call {
+        Ok(call) => {
+            run.exchange.timings.connected = worker.now();
+            converse(run, line, service, trying.route, call, trying.limit(run)).await?
+        }
+        Err(failure) => Err(failure),
+    };
+    if let Some(watched) = watched {
+        watched.end(run, &ended);
+    }
+    Ok(ended)
+}
+
+async fn connect(
+    run: &mut Run,
+    line: &mut Line<'_>,
+    trying: &Trying<'_>,
+    calling: Calling,
+) -> Result<Result<Call, Failure>, Interrupt> {
+    let (calling, place) = match calling.place(line.worker) {
+        Some(place) => (calling, place),
+        None => match wait_for_place(run, line, trying, calling).await? {
+            Ok(Freed::Place(calling, place)) => (calling, place),
+            Ok(Freed::Connection(call)) => return Ok(Ok(call)),
+            Err(failure) => return Ok(Err(failure)),
         },
     };
-    run.exchange.timings.connected = line.worker.now();
-    let outcome = converse(run, line, service, route, call).await?;
-    Ok(outcome.map_err(|failure| (failure, Some(instance))))
+    open(run, line, trying, calling, place).await
+}
+
+/// What came free for a request that waited.
+enum Freed {
+    Connection(Call),
+    Place(Calling, Place),
+}
+
+/// The service is at its maximum of connections: waits in its queue, which is bounded, and not for ever.
+async fn wait_for_place(
+    run: &mut Run,
+    line: &mut Line<'_>,
+    trying: &Trying<'_>,
+    mut calling: Calling,
+) -> Result<Result<Freed, Failure>, Interrupt> {
+    let _pending = match calling.queue_up() {
+        Ok(pending) => pending,
+        Err(failure) => return Ok(Err(failure)),
+    };
+    let due = line.due(trying.service.settings.times.pending).min(trying.limit(run));
+    let worker = line.worker;
+    loop {
+        match line.wait_for(due, calling.wait_for_place(worker)).await {
+            Ok(()) => {}
+            Err(Interrupt::TimedOut) if run.due <= due => {
+                return Ok(Err(Failure::new(core::DEADLINE, "no connection came free before the deadline")));
+            }
+            Err(Interrupt::TimedOut) => {
+                let detail = "max_connections is reached, and none came free within `timeouts.pending`";
+                return Ok(Err(Failure::new(core::SERVICE_BUSY, detail).unprocessed()));
+            }
+            Err(interrupt) => return Err(interrupt),
+        }
+        calling = match calling.reuse(worker, &run.exchange.request) {
+            Ok(call) => return Ok(Ok(Freed::Connection(call))),
+            Err(calling) => calling,
+        };
+        if let Some(place) = calling.place(worker) {
+            return Ok(Ok(Freed::Place(calling, place)));
+        }
+    }
 }

@@ -8,14 +8,18 @@ mod chain;
 mod connection;
 mod connection_h2;
 mod converse;
+mod deadline;
 mod exchange;
+mod fallback;
 mod finish;
 mod fleet;
 mod forward;
 mod forwarded;
+mod grpc;
 mod problem;
 mod pump;
 mod raw;
+mod replay;
 mod request;
 mod routing;
 mod secure;
@@ -38,10 +42,11 @@ pub use routing::RequestFacts;
 pub use routing::host_without_port;
 pub use secure::ListenerTls;
 pub use service::{
-    Balance, HostRule, Instance, InstanceSet, Protocol, Service, ServiceTimes, Settings, State,
+    Balance, BreakerRules, Budget, Causes, Circuit, HostRule, Instance, InstanceSet, Outcome, Protocol,
+    RetryRules, Service, ServiceTimes, Settings, Slow, State, StatusSet,
 };
 pub use snapshot::{
-    DeadlineScope, FallbackStep, Gateway, ListenerBounds, ListenerPlan, PathEdit, Route, RouteTimes,
+    DeadlineScope, FallbackStep, Gateway, ListenerBounds, ListenerPlan, PathEdit, Route, RouteTimes, Rung,
     Snapshot, TimesOverride, To, Upgrades,
 };
 pub use worker::{Phase, Worker};

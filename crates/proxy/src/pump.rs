@@ -8,6 +8,8 @@ use narthex_net::{BodyBuffer, Fault, Fill, Inbound, Outbound};
 use narthex_wire::Head;
 use smallvec::SmallVec;
 
+use crate::replay::Replay;
+
 /// Bytes that a half-pump moves before it lets others have a turn.
 const TURN: u64 = 64 * 1024;
 /// Room for what a step makes.
@@ -150,6 +152,18 @@ pub struct Pump {
     pub bound: Option<u64>,
     fills: u32,
     waits_for: Option<WaitsFor>,
+    /// What is kept to send it again. `None`: nothing but what one buffer holds.
+    replay: Option<Box<Replay>>,
+    /// What was read before anybody decided to send it on.
+    ahead: Option<Box<Ahead>>,
+}
+
+/// The beginning of a body, read to look at it.
+#[derive(Default)]
+struct Ahead {
+    buffer: BodyBuffer,
+    fill: Option<Fill>,
+    trailers: Option<Head>,
 }
 
 impl Pump {
@@ -165,6 +179,51 @@ impl Pump {
         self.bound = None;
         self.fills = 0;
         self.waits_for = None;
+        self.replay = None;
+        self.ahead = None;
+    }
+
+    /// Up to `bound` bytes are kept from now on, for `rewind`.
+    pub fn keep_for_replay(&mut self, bound: usize) {
+        if self.replay.is_none() && self.fills == 0 {
+            self.replay = Some(Box::new(Replay::new(bound)));
+        }
+    }
+
+    /// Nothing will be sent again.
+    pub fn forget_replay(&mut self) {
+        self.replay = None;
+    }
+
+    /// Waits for the first bytes or the end of the source's body and keeps them for `poll`. `Some`: the body ended
+    /// without a byte, with these trailers, if any.
+    pub fn poll_ahead(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut impl Source,
+    ) -> Poll<Result<Option<&Option<Head>>, Fault>> {
+        let ahead = self.ahead.get_or_insert_default();
+        if ahead.fill.is_none() {
+            let fill = ready!(source.poll_fill(cx, &mut ahead.buffer))?;
+            ahead.fill = Some(fill);
+            if fill == Fill::End {
+                ahead.trailers = source.take_trailers();
+            }
+        }
+        let is_empty = ahead.fill == Some(Fill::End) && ahead.buffer.is_empty();
+        Poll::Ready(Ok(is_empty.then_some(&ahead.trailers)))
+    }
+
+    /// What was looked at is of no use.
+    pub fn forget_ahead(&mut self) {
+        self.ahead = None;
+    }
+
+    /// The body was sent, whatever became of a second time.
+    pub fn finish(&mut self) {
+        self.buffer.advance(usize::MAX);
+        self.buffer.release();
+        self.state = State::Done;
     }
 
     pub fn steps(&mut self) -> &mut SmallVec<[Box<dyn BodyStep>; 2]> {
@@ -179,8 +238,28 @@ impl Pump {
         self.waits_for.unwrap_or(WaitsFor::Source)
     }
 
+    /// Whether `rewind` would succeed.
+    pub fn can_rewind(&self) -> bool {
+        match &self.replay {
+            Some(replay) if !replay.is_lost() => true,
+            _ => match (self.fills, self.steps.is_empty()) {
+                (0, _) | (1, true) if self.carried == 0 => true,
+                (1, true) => self.buffer.can_rewind(),
+                _ => false,
+            },
+        }
+    }
+
     /// Prepares to send the same body once more. `Err`: bytes are gone that cannot be had again.
     pub fn rewind(&mut self) -> Result<(), ()> {
+        if let Some(replay) = self.replay.as_mut().filter(|replay| !replay.is_lost()) {
+            replay.rewind();
+            self.state = State::Fill;
+            self.carried = 0;
+            self.buffer.advance(usize::MAX);
+            self.buffer.reset();
+            return Ok(());
+        }
         match (self.fills, self.steps.is_empty()) {
             // Nothing was read, or there was nothing to read: the source says the same again.
             (0, _) | (1, true) if self.carried == 0 => {
@@ -215,7 +294,7 @@ impl Pump {
                 State::Fill => match self.poll_fill(cx, source) {
                     Poll::Ready(Ok(last)) => {
                         self.fills += 1;
-                        let trailers = if last { source.take_trailers() } else { None };
+                        let trailers = if last { self.take_trailers(source) } else { None };
                         self.carried += self.buffer.data().len() as u64;
                         if self.bound.is_some_and(|bound| self.carried > bound) {
                             return Poll::Ready(Err(Broken::Refused(core::BODY_TOO_LARGE.into())));
@@ -267,6 +346,15 @@ impl Pump {
         }
     }
 
+    fn take_trailers(&mut self, source: &mut impl Source) -> Option<Head> {
+        let looked_at = self.ahead.take().and_then(|ahead| ahead.trailers);
+        let trailers = looked_at.or_else(|| source.take_trailers());
+        if let (Some(replay), true) = (&mut self.replay, trailers.is_some()) {
+            replay.lose();
+        }
+        trailers
+    }
+
     fn send_before(
         &mut self,
         cx: &mut Context<'_>,
@@ -281,8 +369,21 @@ impl Pump {
 
     /// Fills the buffer, through the steps where there are any. `true`: that was the end.
     fn poll_fill(&mut self, cx: &mut Context<'_>, source: &mut impl Source) -> Poll<Result<bool, Broken>> {
+        let Some(replay) = &mut self.replay else { return self.poll_fresh(cx, source) };
+        if let Some(last) = replay.give(&mut self.buffer) {
+            return Poll::Ready(Ok(last));
+        }
+        let last = ready!(self.poll_fresh(cx, source))?;
+        if let Some(replay) = &mut self.replay {
+            replay.note(self.buffer.data(), last);
+        }
+        Poll::Ready(Ok(last))
+    }
+
+    /// As `poll_fill`, from the source.
+    fn poll_fresh(&mut self, cx: &mut Context<'_>, source: &mut impl Source) -> Poll<Result<bool, Broken>> {
         if self.steps.is_empty() {
-            let fill = ready!(source.poll_fill(cx, &mut self.buffer)).map_err(Broken::Source)?;
+            let fill = ready!(from(&mut self.ahead, cx, source, &mut self.buffer)).map_err(Broken::Source)?;
             return Poll::Ready(Ok(fill == Fill::End));
         }
         self.edit.prepare(self.steps.len());
@@ -296,7 +397,7 @@ impl Pump {
                 continue;
             }
             let mut raw = BodyBuffer::default();
-            match source.poll_fill(cx, &mut raw) {
+            match from(&mut self.ahead, cx, source, &mut raw) {
                 Poll::Ready(Ok(fill)) => self.edit.take(raw.data(), fill == Fill::End),
                 Poll::Ready(Err(fault)) => return Poll::Ready(Err(Broken::Source(fault))),
                 // Nothing comes for the moment: what the steps hold back must go out (an event of a stream).
@@ -304,6 +405,23 @@ impl Pump {
                 Poll::Pending => return Poll::Pending,
             }
         }
+    }
+}
+
+/// What was looked at, then the source.
+fn from(
+    ahead: &mut Option<Box<Ahead>>,
+    cx: &mut Context<'_>,
+    source: &mut impl Source,
+    buffer: &mut BodyBuffer,
+) -> Poll<Result<Fill, Fault>> {
+    let looked_at = ahead.as_mut().and_then(|ahead| Some((ahead.fill.take()?, &mut ahead.buffer)));
+    match looked_at {
+        Some((fill, read)) => {
+            *buffer = std::mem::take(read);
+            Poll::Ready(Ok(fill))
+        }
+        None => source.poll_fill(cx, buffer),
     }
 }
 

@@ -231,7 +231,7 @@ impl Passing<'_> {
         let mut avoid = None;
         loop {
             self.attempts += 1;
-            let (failure, instance) = match Calling::begin(&service, self.worker, avoid) {
+            let (failure, instance) = match Calling::begin(&service, self.worker, avoid.as_slice()) {
                 Ok(calling) => {
                     let instance = calling.instance.id;
                     match self.open(calling, &service).await {
@@ -251,7 +251,10 @@ impl Passing<'_> {
     }
 
     async fn open(&mut self, calling: Calling, service: &Service) -> Result<Call, Failure> {
-        let mut connecting = std::pin::pin!(calling.connect(self.worker));
+        let Some(place) = calling.place(self.worker) else {
+            return Err(Failure::new(core::SERVICE_BUSY, "max_connections is reached").unprocessed());
+        };
+        let mut connecting = std::pin::pin!(calling.connect(place, self.worker));
         self.worker.refresh();
         let due = self.worker.due(service.settings.times.connect);
         let opened = poll_fn(|cx| {

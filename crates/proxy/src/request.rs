@@ -7,10 +7,11 @@ use narthex_wire::Framing;
 
 use crate::answer::{Answer, refusal, respond};
 use crate::exchange::{Interrupt, Line, Run};
+use crate::fallback::settle;
 use crate::forward::forward;
 use crate::pump::OwnBody;
 use crate::routing::{identify, route, stamp};
-use crate::snapshot::{FallbackStep, To};
+use crate::snapshot::To;
 use crate::stream::{Streamed, read_whole, stream};
 use crate::within::Ways;
 
@@ -52,7 +53,7 @@ pub async fn handle(run: &mut Run, line: &mut Line<'_>) -> Result<(), Interrupt>
 pub(crate) async fn pass_chain(run: &mut Run, line: &mut Line<'_>) -> Result<Option<Reply>, Interrupt> {
     let Some(route) = run.route.clone() else { return Ok(Some(core::INTERNAL.into())) };
     let has_body = run.exchange.request.framing != Framing::None;
-    let due = line.due(route.times.deadline);
+    let due = line.due(route.times.deadline).min(run.due);
     if !route.chain.is_silent(Hooks::REQUEST, &mut run.reached) {
         let hooks = route.chain.on_request(&mut run.exchange, has_body, &mut run.reached);
         if let Some(reply) = line.wait_for(due, hooks).await? {
@@ -95,7 +96,7 @@ pub(crate) async fn ask_destination(run: &mut Run, line: &mut Line<'_>) -> Resul
         To::Service(service) => Ok(*service),
         To::Kind(_) if let Some(unavailable) = route.refusal() => Err(unavailable),
         To::Kind(destination) => {
-            let due = line.due(route.times.deadline);
+            let due = line.due(route.times.deadline).min(run.due);
             let ways = Ways::of(run, line, &route, due);
             let mut cx = DestinationCx::new(&mut run.exchange, line.worker.random(), &ways);
             let outcome = match destination.answer(&mut cx) {
@@ -107,42 +108,9 @@ pub(crate) async fn ask_destination(run: &mut Run, line: &mut Line<'_>) -> Resul
             outcome
         }
     };
-    let failure = match service {
+    let asked = match service {
         Err(reply) => return Ok(Answer::of(run, reply)),
-        Ok(id) => match forward(run, line, id, &route).await? {
-            Ok(call) => return Ok(Answer::of_service(run, call)),
-            Err(reply) => reply,
-        },
+        Ok(id) => forward(run, line, id, &route).await?,
     };
-    let Reply::Problem { reason, detail } = failure else { return Ok(Answer::of(run, failure)) };
-    if reason.def().fault == narthex_contract::Fault::Client {
-        return Ok(Answer::of(run, Reply::Problem { reason, detail }));
-    }
-    let due = line.due(route.times.deadline);
-    let hooks = route.chain.on_failure(&mut run.exchange, reason, &detail);
-    if let Some(reply) = line.wait_for(due, hooks).await? {
-        return Ok(Answer::of(run, reply));
-    }
-    for step in &route.fallback {
-        match step {
-            FallbackStep::Reply(make) => {
-                let answer = Answer::of(run, Reply::Response(Box::new(make())));
-                mark_fallback(run, b"reply");
-                return Ok(answer);
-            }
-            FallbackStep::Service(id) if run.upload.rewind().is_ok() => {
-                if let Ok(call) = forward(run, line, *id, &route).await? {
-                    mark_fallback(run, b"service");
-                    return Ok(Answer::of_service(run, call));
-                }
-            }
-            FallbackStep::Service(_) => {}
-        }
-    }
-    Ok(Answer::of(run, Reply::Problem { reason, detail }))
-}
-
-fn mark_fallback(run: &mut Run, how: &[u8]) {
-    let name = narthex_wire::Name::parse("X-Narthex-Fallback").expect("it is a token");
-    crate::problem::put(&mut run.response.head, &name, how);
+    settle(run, line, &route, asked).await
 }

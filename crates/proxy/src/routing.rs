@@ -64,6 +64,7 @@ pub fn identify(run: &mut Run, line: &Line<'_>) {
     }
     let random = [worker.random(), worker.random(), worker.random()];
     exchange.trace = TraceContext::begin(&exchange.request.head, random);
+    run.follow_client();
 }
 
 /// What goes on to the service and is settled before any policy looks.

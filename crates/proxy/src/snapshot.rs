@@ -9,7 +9,7 @@ use narthex_router::{HostTable, PathRules, Rewrite, Router};
 use narthex_telemetry::RouteSeries;
 use narthex_wire::Limits;
 
-use crate::{Chain, ForwardedRules, ListenerTls, RawPlan, Service, ServiceTimes};
+use crate::{Chain, ForwardedRules, ListenerTls, RawPlan, RetryRules, Service, ServiceTimes, StatusSet};
 
 /// Everything that the data plane needs to answer requests.
 pub struct Snapshot {
@@ -169,10 +169,12 @@ pub struct Route {
     pub slots: usize,
     pub to: To,
     pub edit: PathEdit,
-    pub fallback: Vec<FallbackStep>,
+    pub fallback: Vec<Rung>,
     pub upgrades: Upgrades,
     pub times: RouteTimes,
     pub service_times: TimesOverride,
+    /// In place of the service's.
+    pub retry: Option<RetryRules>,
     /// `%2F` and `%5C` may stand in the path.
     pub keeps_encoded_slashes: bool,
     /// Bytes of a body that a policy must see whole.
@@ -183,6 +185,11 @@ pub struct Route {
 }
 
 impl Route {
+    /// Another service may have to be sent the request after the first.
+    pub fn may_send_again(&self) -> bool {
+        self.fallback.iter().any(|rung| matches!(rung.step, FallbackStep::Service(_)))
+    }
+
     /// The refusal where what the destination depends on is not there.
     pub fn refusal(&self) -> Option<Reply> {
         let (name, attached) = self.attached.as_ref()?;
@@ -220,6 +227,13 @@ pub enum PathEdit {
     Rewrite(Rewrite),
 }
 
+/// One rung of a route's ladder of fallbacks.
+pub struct Rung {
+    pub step: FallbackStep,
+    /// It stands in for answers of the service with these statuses too.
+    pub on: StatusSet,
+}
+
 /// What answers when the destination did not.
 pub enum FallbackStep {
     Service(ServiceId),
@@ -247,6 +261,7 @@ impl TimesOverride {
             idle: self.idle.unwrap_or(times.idle),
             write: self.write.unwrap_or(times.write),
             tunnel_idle: self.tunnel_idle.unwrap_or(times.tunnel_idle),
+            pending: times.pending,
             keep: times.keep,
         }
     }

@@ -38,6 +38,8 @@ pub struct Ways<'w> {
     route: &'w Arc<Route>,
     /// The exchange's deadline: monotonic nanoseconds.
     due: u64,
+    /// The client's part in it.
+    client_due: u64,
     depth: u8,
     /// When the first was asked; 0: none was.
     begun: Cell<u64>,
@@ -52,6 +54,7 @@ impl<'w> Ways<'w> {
             secured: line.peer.secured.as_ref(),
             route,
             due,
+            client_due: run.client_due,
             depth: run.depth,
             begun: Cell::new(0),
         }
@@ -83,6 +86,7 @@ impl<'w> Ways<'w> {
         exchange.began = self.worker.moment();
         exchange.locals.clone_from(self.snapshot.locals());
         let due = within.map_or(self.due, |within| self.worker.due(within).min(self.due));
+        (finish.due, finish.client_due) = (due, self.client_due);
         Some(Inside {
             finish,
             server: Inbound::Inner(server),

@@ -277,7 +277,7 @@ impl Worker {
         now
     }
 
-    fn unix_ms(&self) -> u64 {
+    pub fn unix_ms(&self) -> u64 {
         (self.now() / 1_000_000).wrapping_add(self.unix_offset_ms.get())
     }
 

@@ -45,6 +45,10 @@ pub struct AccessRecord<'a> {
     pub service: Option<&'a str>,
     pub instance: Option<SocketAddr>,
     pub attempts: u16,
+    /// Why a failed request was not sent once more.
+    pub not_retried: Option<&'a str>,
+    /// What stood in for the destination's answer.
+    pub fallback: Option<&'a str>,
     /// Nanoseconds: all; until the service's head; of it, connecting; what the gateway itself took.
     pub total: u64,
     pub service_time: u64,
@@ -97,8 +101,9 @@ impl Default for AccessRecord<'_> {
             bytes_in: 0,
             bytes_out: 0,
             shadowed: "",
-            tls: None,
             tunnel: "",
+            fallback: None,
+            not_retried: None,
             tls: None,
         }
     }
@@ -137,6 +142,8 @@ impl AccessRecord<'_> {
             line.millis(key!("service_ms"), self.service_time);
             line.millis(key!("connect_ms"), self.connect);
         }
+        write_optional(&mut line, key!("not_retried"), self.not_retried);
+        write_optional(&mut line, key!("fallback"), self.fallback);
         line.millis(key!("total_ms"), self.total);
         line.millis(key!("gateway_ms"), self.gateway_time);
         line.number(key!("bytes_in"), self.bytes_in);
@@ -378,6 +385,8 @@ mod tests {
             service: Some("s"),
             instance: Some("127.0.0.1:80".parse().unwrap()),
             attempts: 1,
+            not_retried: None,
+            fallback: None,
             total: 1_234_567,
             service_time: 1_000_000,
             connect: 0,

@@ -19,6 +19,8 @@ pub(crate) struct RouteCells {
     pub classes: [Counter; CLASSES.len()],
     pub total: Histogram,
     pub gateway: Histogram,
+    /// Answers that a fallback gave: a reply, a service.
+    pub fallbacks: [Counter; 2],
 }
 
 /// The metrics of one route.
@@ -39,6 +41,13 @@ impl RouteSeries {
         cells.total.record(total);
         cells.gateway.record(gateway);
     }
+
+    /// A fallback answered: another service, or a fixed reply.
+    pub fn fell_back(&self, worker: usize, to_service: bool) {
+        if let Some(cells) = self.cells.get(worker) {
+            cells.get_or_init(Box::default).fallbacks[usize::from(to_service)].add(1);
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -46,6 +55,8 @@ pub(crate) struct ServiceCells {
     pub requests: Counter,
     pub failures: Counter,
     pub connects: Counter,
+    pub retries: Counter,
+    pub over_budget: Counter,
     pub first_byte: Histogram,
 }
 
@@ -53,6 +64,10 @@ pub(crate) struct ServiceCells {
 #[derive(Debug)]
 pub struct ServiceSeries {
     pub(crate) service: Box<str>,
+    /// How its circuit stands, plus one; 0: it has none.
+    pub(crate) circuit: Counter,
+    /// Written by all workers, rarely.
+    pub(crate) circuit_opened: Counter,
     pub(crate) cells: Box<[OnceLock<Box<ServiceCells>>]>,
 }
 
@@ -72,6 +87,29 @@ impl ServiceSeries {
         if let Some(cells) = self.cells(worker) {
             cells.requests.add(1);
             cells.failures.add(1);
+        }
+    }
+
+    /// 0 closed, 1 open, 2 half open, 3 rising; `None`: the service has no circuit.
+    pub fn show_circuit(&self, phase: Option<u64>) {
+        self.circuit.set(phase.map_or(0, |phase| phase + 1));
+    }
+
+    pub fn circuit_opened(&self) {
+        self.circuit_opened.add_shared(1);
+    }
+
+    /// A request is sent once more.
+    pub fn retried(&self, worker: usize) {
+        if let Some(cells) = self.cells(worker) {
+            cells.retries.add(1);
+        }
+    }
+
+    /// It would be, but for the budget.
+    pub fn over_budget(&self, worker: usize) {
+        if let Some(cells) = self.cells(worker) {
+            cells.over_budget.add(1);
         }
     }
 
@@ -219,7 +257,8 @@ impl Metrics {
         let service = if services.len() < SERIES { service } else { "other" };
         let series = services.entry(service.into()).or_insert_with(|| {
             let cells = (0..self.workers.len()).map(|_| OnceLock::new()).collect();
-            Arc::new(ServiceSeries { service: service.into(), cells })
+            let (circuit, circuit_opened) = (Counter::default(), Counter::default());
+            Arc::new(ServiceSeries { service: service.into(), circuit, circuit_opened, cells })
         });
         Arc::clone(series)
     }

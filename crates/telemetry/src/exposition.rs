@@ -47,6 +47,18 @@ fn write_routes(metrics: &Metrics, out: &mut String) -> fmt::Result {
             }
         }
     }
+    let name = "narthex_fallbacks_total";
+    head(out, name, "counter", "Answers that a route's fallback gave: `reply` or `service`.")?;
+    for route in &routes {
+        for (at, kind) in ["reply", "service"].into_iter().enumerate() {
+            let cells = route.cells.iter().filter_map(|cell| cell.get());
+            let count: u64 = cells.map(|cells| cells.fallbacks[at].read()).sum();
+            if count > 0 {
+                let (gateway, route) = (&route.gateway, &route.route);
+                writeln!(out, "{name}{{gateway=\"{gateway}\",route=\"{route}\",by=\"{kind}\"}} {count}")?;
+            }
+        }
+    }
     for (name, help, gateway_only) in [
         ("narthex_request_duration_seconds", "From a request's first byte to its answer's last.", false),
         ("narthex_gateway_duration_seconds", "What the gateway itself took of it.", true),
@@ -65,12 +77,18 @@ fn write_routes(metrics: &Metrics, out: &mut String) -> fmt::Result {
 fn write_services(metrics: &Metrics, out: &mut String) -> fmt::Result {
     let services = metrics.all_services();
     type Pick = fn(&crate::catalogue::ServiceCells) -> &Counter;
-    let counters: [(&str, &str, Pick); 3] = [
+    let counters: [(&str, &str, Pick); 5] = [
         ("narthex_service_requests_total", "Requests sent to a service.", |cells| &cells.requests),
         ("narthex_service_failures_total", "Requests that a service gave no answer to.", |cells| {
             &cells.failures
         }),
         ("narthex_service_connects_total", "Connections opened to a service.", |cells| &cells.connects),
+        ("narthex_service_retries_total", "Requests sent to a service once more.", |cells| &cells.retries),
+        (
+            "narthex_service_retries_refused_total",
+            "Requests not sent once more because the retry budget was used up.",
+            |cells| &cells.over_budget,
+        ),
     ];
     for (name, help, pick) in counters {
         head(out, name, "counter", help)?;
@@ -78,6 +96,17 @@ fn write_services(metrics: &Metrics, out: &mut String) -> fmt::Result {
             let count: u64 = service.cells.iter().filter_map(|cell| cell.get()).map(|c| pick(c).read()).sum();
             writeln!(out, "{name}{{service=\"{}\"}} {count}", service.service)?;
         }
+    }
+    let name = "narthex_service_circuit";
+    head(out, name, "gauge", "A service's circuit: 0 closed, 1 open, 2 half open, 3 rising.")?;
+    let with_circuit: Vec<_> = services.iter().filter(|service| service.circuit.read() > 0).collect();
+    for service in &with_circuit {
+        writeln!(out, "{name}{{service=\"{}\"}} {}", service.service, service.circuit.read() - 1)?;
+    }
+    let name = "narthex_service_circuit_opened_total";
+    head(out, name, "counter", "Times that a service's circuit opened.")?;
+    for service in &with_circuit {
+        writeln!(out, "{name}{{service=\"{}\"}} {}", service.service, service.circuit_opened.read())?;
     }
     let name = "narthex_service_first_byte_seconds";
     head(out, name, "histogram", "From a request being handed over to its answer's head.")?;

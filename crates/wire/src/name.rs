@@ -112,6 +112,7 @@ known! {
     XForwardedProto = "X-Forwarded-Proto",
     XRealIp = "X-Real-Ip",
     XRequestId = "X-Request-Id",
+    XRequestTimeout = "X-Request-Timeout",
 }
 
 /// Bytes of the longest known name.

@@ -2,11 +2,13 @@
 
 mod certificates;
 mod chains;
+mod fallback;
 mod host;
 mod keep;
 mod listeners;
 mod matching;
 mod nested;
+mod resilience;
 mod routes;
 mod services;
 #[cfg(test)]

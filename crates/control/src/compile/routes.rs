@@ -6,13 +6,13 @@ use ahash::AHashMap;
 use narthex_config as config;
 use narthex_contract::{Attached, CompileCx, Fingerprint, Place, RouteLabel};
 use narthex_document::{Diagnostic, Name, Span, Spanned};
-use narthex_proxy::{DeadlineScope, FallbackStep, Gateway, PathEdit, Route, RouteTimes, To, Upgrades};
+use narthex_proxy::{DeadlineScope, Gateway, PathEdit, Route, RouteTimes, To, Upgrades};
 use narthex_router::{EncodedSlashes, PathPattern, PathRules, Rewrite, RouteSpec, Router};
 
 use super::chains::{self, GatewayPolicies, Placed};
 use super::host::Host;
 use super::keep::{KeptGateway, KeptRoute, Reads};
-use super::{RoutePlan, Work, matching};
+use super::{RoutePlan, Work, fallback, matching, resilience};
 
 /// One entry per gateway of the file; `None` where it has problems.
 pub(super) fn compile(work: &mut Work<'_>) -> (Vec<Option<Arc<Gateway>>>, Vec<RoutePlan>) {
@@ -173,7 +173,7 @@ fn compile_route(
         None => (None, None),
     };
     let edit = edit(work, route, pattern.as_ref());
-    let fallback = fallback(work, route, place, &mut slots, authenticated);
+    let fallback = fallback::compile(work, route, place, &mut slots, authenticated);
     let text = route.matches.map.path.as_ref().map_or("", |path| path.as_str());
     let label = RouteLabel {
         gateway: Arc::clone(gateway.shared()),
@@ -201,6 +201,7 @@ fn compile_route(
             close_when_removed: route.on_route_removed == config::OnRouteRemoved::Close,
         },
         service_times: service_times(&route.timeouts),
+        retry: route.retry.as_ref().map(resilience::retry),
         buffered_body: buffered_body(work, gateway),
         keeps_encoded_slashes: route.encoded_slashes == config::EncodedSlashes::Keep,
         attached,
@@ -292,65 +293,6 @@ fn destination(
     let compiled = registered.compile(&kind.0, &mut cx)?;
     let attached = cx.take_attached().map(|attached| (registered.name().into(), attached));
     Some((To::Kind(compiled), attached))
-}
-
-fn fallback(
-    work: &mut Work<'_>,
-    route: &config::Route,
-    place: Place<'_>,
-    slots: &mut u32,
-    authenticated: bool,
-) -> Option<Vec<FallbackStep>> {
-    let mut steps = Vec::new();
-    let mut is_complete = true;
-    for step in &route.fallback {
-        match fallback_step(work, step, place, slots, authenticated) {
-            Some(step) => steps.push(step),
-            None => is_complete = false,
-        }
-    }
-    is_complete.then_some(steps)
-}
-
-fn fallback_step(
-    work: &mut Work<'_>,
-    step: &config::Destination,
-    place: Place<'_>,
-    slots: &mut u32,
-    authenticated: bool,
-) -> Option<FallbackStep> {
-    let chosen = match step.kind(&["service", "reply", "stale"]) {
-        Ok(chosen) => chosen,
-        Err(problem) => {
-            work.problems.push(*problem);
-            return None;
-        }
-    };
-    match chosen.kind.as_str() {
-        "service" => {
-            let name = chosen.text();
-            let Some(name) = name else {
-                work.error(
-                    "wrong_type",
-                    chosen.settings.span,
-                    "a service's name is wanted here",
-                    "write `service: name`",
-                );
-                return None;
-            };
-            work.service_id(*name).map(FallbackStep::Service)
-        }
-        "reply" => {
-            let mut host = Host { work, slots };
-            let mut cx = CompileCx::new(&mut host, place, "reply", step.0.span, authenticated);
-            narthex_destinations::fixed_reply(&chosen.settings, &mut cx).map(FallbackStep::Reply)
-        }
-        _ => {
-            let help = "remove it: a stale answer needs a cache, which this version does not have";
-            work.error("not_available", chosen.kind.span, "`stale` is not available", help);
-            None
-        }
-    }
 }
 
 fn edit(work: &mut Work<'_>, route: &config::Route, pattern: Option<&PathPattern>) -> Option<PathEdit> {

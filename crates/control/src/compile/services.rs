@@ -12,7 +12,7 @@ use narthex_net::H2Limits;
 use narthex_proxy::{Balance, HostRule, Protocol, Service, ServiceTimes, Settings, State};
 use narthex_wire::{Authority, Limits};
 
-use super::Work;
+use super::{Work, resilience};
 
 /// Where a service's instances come from.
 pub struct Discovered {
@@ -126,6 +126,7 @@ fn settings(work: &mut Work<'_>, name: &Spanned<Name>, service: &config::Service
             idle: times.idle.0,
             write: times.write.0,
             tunnel_idle: times.tunnel_idle.0,
+            pending: times.pending.0,
             keep: bounds.idle_time.0,
         },
         limits: Limits {
@@ -140,8 +141,13 @@ fn settings(work: &mut Work<'_>, name: &Spanned<Name>, service: &config::Service
         },
         max_connections: service.max_connections.map_or(usize::MAX, |max| max.get() as usize),
         max_requests: service.max_requests.map_or(usize::MAX, |max| max.get() as usize),
+        max_pending: service.max_pending as usize,
+        pass_deadline: service.pass_deadline,
         max_interim: bounds.interim_responses,
         idle_connections: bounds.idle_connections as usize,
+        retry: service.retry.as_ref().map(resilience::retry).unwrap_or_default(),
+        budget: resilience::budget(&service.retry_budget),
+        breaker: service.breaker.as_ref().map(resilience::breaker),
     })
 }
 

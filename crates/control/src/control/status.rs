@@ -34,7 +34,14 @@ pub struct Status {
 #[derive(Debug, Clone, Serialize)]
 pub struct ServiceStatus {
     pub requests_in_flight: usize,
+    /// Of them, those that were sent before.
+    pub retries_in_flight: usize,
     pub connections: usize,
+    /// Requests that wait for a connection.
+    pub pending: usize,
+    /// How its circuit stands: `closed`, `open`, `half_open`, `rising`. Left out: it has no `breaker`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub circuit: Option<&'static str>,
     pub instances: Vec<InstanceStatus>,
 }
 
@@ -56,6 +63,9 @@ impl ServiceStatus {
         });
         let status = Self {
             requests_in_flight: service.state().requests_in_flight(),
+            retries_in_flight: service.state().retries_in_flight(),
+            circuit: service.circuit().map(narthex_proxy::Circuit::as_str),
+            pending: service.state().pending(),
             connections: service.state().open_connections(),
             instances: instances.collect(),
         };

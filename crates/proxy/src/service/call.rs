@@ -3,15 +3,22 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Duration;
 
-use narthex_contract::{Reason, core};
+use narthex_contract::{Detail, Reason, Reply, core};
 use narthex_net::tls::ClientTls;
-use narthex_net::{H1Client, H2Client, HeadError, Outbound, Stream, connect_h2, is_unprocessed};
-use narthex_wire::{ParseError, RequestHead};
+use narthex_net::{
+    BodyBuffer, Fill, H1Client, H2Client, HeadError, Outbound, Stream, connect_h2, is_unprocessed,
+};
+use narthex_wire::{Name, ParseError, RequestHead};
 
 use super::pool::StreamPlace;
-use super::{Instance, Place, Protocol, Service, Settings};
+use super::{Counted, Instance, Place, Protocol, Service, Settings};
 use crate::Worker;
+
+/// How often an unwanted answer is read from; what is longer is cut.
+const DISCARDED_FILLS: usize = 2;
 
 /// A connection that carries, or is about to carry, one request.
 pub struct Call {
@@ -21,6 +28,8 @@ pub struct Call {
     connection: Option<Place>,
     stream: Option<StreamPlace>,
     account: Account,
+    /// Its place among the service's retries.
+    pub retry: Option<Place>,
     /// It carried requests before: the instance may have closed it meanwhile.
     pub is_reused: bool,
 }
@@ -35,16 +44,29 @@ pub struct Failure {
     pub is_unprocessed: bool,
     /// No byte of a response came, and the request may be sent once more (RFC 9110 9.2.2).
     pub may_replay: bool,
+    /// When it is worth asking again.
+    pub retry_after: Option<Duration>,
 }
 
 impl Failure {
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into(), is_unprocessed: false, may_replay: false }
+        Self { reason, detail: detail.into(), is_unprocessed: false, may_replay: false, retry_after: None }
     }
 
     pub fn unprocessed(mut self) -> Self {
         self.is_unprocessed = true;
         self
+    }
+
+    /// The refusal that it is where nothing else answers.
+    pub fn into_reply(self) -> Reply {
+        let mut detail = Detail::operator(self.detail);
+        if let Some(after) = self.retry_after {
+            let name = Name::parse("Retry-After").expect("it is a token");
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            detail = detail.field(name, seconds.max(1).to_string());
+        }
+        Reply::problem_with(self.reason, detail)
     }
 
     /// A head that did not come, or is no head.
@@ -101,8 +123,8 @@ impl Drop for Account {
 
 impl Calling {
     /// Picks an instance; fails at once where there is none or the service is at its maximum.
-    pub fn begin(service: &Arc<Service>, worker: &Worker, avoid: Option<u64>) -> Result<Self, Failure> {
-        let Some(place) = service.state.enter(|state| &state.requests, service.settings.max_requests) else {
+    pub fn begin(service: &Arc<Service>, worker: &Worker, avoid: &[u64]) -> Result<Self, Failure> {
+        let Some(place) = service.state.enter(Counted::Request, service.settings.max_requests) else {
             return Err(Failure::new(core::SERVICE_BUSY, "max_requests is reached").unprocessed());
         };
         let set = service.state.instances.load();
@@ -132,16 +154,37 @@ impl Calling {
         self.into_h2(client, stream, head, true).map_err(|(calling, _)| calling)
     }
 
-    /// Opens a TCP connection.
-    pub async fn connect(self, worker: &Rc<Worker>) -> Result<Opened, Failure> {
+    /// A place for one more connection, if there is one.
+    pub fn place(&self, worker: &Worker) -> Option<Place> {
         let max = self.service.settings.max_connections;
-        let enter = || self.service.state.enter(|state| &state.connections, max);
-        // An idle connection, perhaps to another instance, makes room before the request is refused.
+        let enter = || self.service.state.enter(Counted::Connection, max);
+        // An idle connection, perhaps to another instance, makes room before the request has to wait.
         let made_room = || worker.pools().give_up_one(&self.service).then(enter).flatten();
-        let Some(place) = enter().or_else(made_room) else {
+        let place = enter().or_else(made_room);
+        if place.is_none() {
             self.service.state.wanted.store(true, Ordering::Release);
-            return Err(Failure::new(core::SERVICE_BUSY, "max_connections is reached").unprocessed());
-        };
+        }
+        place
+    }
+
+    /// A place among those who wait for a connection.
+    pub fn queue_up(&self) -> Result<Place, Failure> {
+        let max = self.service.settings.max_pending;
+        self.service.state.enter(Counted::Pending, max).ok_or_else(|| {
+            Failure::new(core::SERVICE_BUSY, "max_connections and max_pending are reached").unprocessed()
+        })
+    }
+
+    /// Ready when a connection may have come free.
+    pub async fn wait_for_place(&self, worker: &Worker) {
+        let state = &self.service.state;
+        let mut waiter = state.queue().waiter(worker.index());
+        let is_free = || state.open_connections() < self.service.settings.max_connections;
+        std::future::poll_fn(|cx| waiter.poll(cx, is_free)).await;
+    }
+
+    /// Opens a TCP connection.
+    pub async fn connect(self, place: Place, worker: &Rc<Worker>) -> Result<Opened, Failure> {
         let address = self.instance.address;
         let stream = Stream::connect(address).await.map_err(|error| {
             Failure::new(core::CONNECT_FAILED, format!("{address}: {error}")).unprocessed()
@@ -176,7 +219,7 @@ impl Calling {
         is_reused: bool,
     ) -> Call {
         let Self { service, instance, account } = self;
-        Call { outbound, instance, service, connection, stream, account, is_reused }
+        Call { outbound, instance, service, connection, stream, account, retry: None, is_reused }
     }
 }
 
@@ -242,11 +285,27 @@ impl Call {
         &self.service
     }
 
+    /// The answer is not wanted. Its connection is kept where the rest of it is there already.
+    pub fn discard(mut self, worker: &Worker) {
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        let mut buffer = BodyBuffer::default();
+        for _ in 0..DISCARDED_FILLS {
+            let filled = self.outbound.poll_fill(&mut cx, &mut buffer);
+            buffer.advance(usize::MAX);
+            buffer.release();
+            match filled {
+                Poll::Ready(Ok(Fill::Data)) => {}
+                Poll::Ready(Ok(Fill::End)) => return self.finish(worker),
+                Poll::Ready(Err(_)) | Poll::Pending => return,
+            }
+        }
+    }
+
     /// Gives the connection back where it may carry another request.
     pub fn finish(self, worker: &Worker) {
         let Self { outbound, instance, service, connection, stream, account, .. } = self;
         if let (Some(client), Some(place)) = (outbound.into_reusable(), connection) {
-            worker.pools().keep(&service, &instance, client, place, worker.now());
+            worker.pools().keep(&service, &instance, client, place, worker);
         }
         drop((stream, account));
     }

@@ -1,12 +1,22 @@
 //! A service: its instances, its bounds, its shared accounts. Lives as long as any snapshot names it.
 
+mod breaker;
+mod budget;
 mod call;
+mod outcome;
 mod pick;
 mod pool;
+mod queue;
+mod retry;
 
+pub use breaker::{Breaker, BreakerRules, Pass, Phase as Circuit, Slow};
+pub use budget::Budget;
 pub use call::{Call, Calling, Failure};
+pub use outcome::{Outcome, http_of_grpc};
 pub use pick::Balance;
 pub use pool::Pools;
+pub use queue::Queue;
+pub use retry::{Cause, Causes, RetryRules, StatusSet, Stop, Tried, Verdict, retry_after};
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -52,6 +62,8 @@ pub struct ServiceTimes {
     pub write: Duration,
     /// How long a tunnel may carry nothing.
     pub tunnel_idle: Duration,
+    /// For one of the service's connections to come free.
+    pub pending: Duration,
     /// How long an unused connection is kept.
     pub keep: Duration,
 }
@@ -65,6 +77,7 @@ impl Default for ServiceTimes {
             idle: Duration::from_secs(60),
             write: Duration::from_secs(60),
             tunnel_idle: Duration::from_secs(3600),
+            pending: Duration::from_secs(1),
             keep: Duration::from_secs(60),
         }
     }
@@ -85,10 +98,18 @@ pub struct Settings {
     pub h2: H2Limits,
     pub max_connections: usize,
     pub max_requests: usize,
+    /// Requests that wait for one of the connections.
+    pub max_pending: usize,
+    /// The service is told how long its answer is waited for, even where the client said nothing.
+    pub pass_deadline: bool,
     /// 1xx responses before the final one.
     pub max_interim: u32,
     /// Idle connections that one worker keeps to one instance.
     pub idle_connections: usize,
+    pub retry: RetryRules,
+    pub budget: Budget,
+    /// `None`: it is asked however it does.
+    pub breaker: Option<BreakerRules>,
 }
 
 impl Default for Settings {
@@ -104,9 +125,21 @@ impl Default for Settings {
             h2: H2Limits::default(),
             max_connections: 10_000,
             max_requests: 100_000,
+            max_pending: 1_024,
+            pass_deadline: false,
             max_interim: 16,
             idle_connections: 128,
+            retry: RetryRules::default(),
+            budget: Budget::default(),
+            breaker: None,
         }
+    }
+}
+
+impl Settings {
+    /// Whether anything here learns from the outcome of tries.
+    fn is_observed(&self) -> bool {
+        self.breaker.is_some()
     }
 }
 
@@ -116,6 +149,8 @@ pub struct Service {
     pub settings: Settings,
     pub series: Arc<ServiceSeries>,
     state: Arc<State>,
+    /// Somebody learns from the outcome of each try.
+    is_observed: bool,
 }
 
 /// What outlives a reload, as long as the service keeps its name.
@@ -123,17 +158,35 @@ pub struct State {
     instances: ArcSwap<InstanceSet>,
     requests: AtomicUsize,
     connections: AtomicUsize,
+    /// Of the requests, those that were sent before.
+    retries: AtomicUsize,
+    /// Requests that wait for a connection.
+    pending: AtomicUsize,
+    queue: Queue,
     /// Somebody found the service at its maximum of connections: who has an idle one gives it up.
     wanted: AtomicBool,
+    breaker: Breaker,
 }
 
 impl Service {
     pub fn new(name: Arc<str>, settings: Settings, series: Arc<ServiceSeries>, state: Arc<State>) -> Self {
-        Self { name, settings, series, state }
+        let is_observed = settings.is_observed();
+        series.show_circuit(settings.breaker.is_some().then(|| state.breaker.phase() as u64));
+        Self { name, settings, series, state, is_observed }
     }
 
     pub fn state(&self) -> &Arc<State> {
         &self.state
+    }
+
+    /// How its circuit stands; `None`: it has none.
+    pub fn circuit(&self) -> Option<Circuit> {
+        self.settings.breaker.is_some().then(|| self.state.breaker.phase())
+    }
+
+    /// Whether `observe` does anything: a plain service's tries are not watched.
+    pub fn is_observed(&self) -> bool {
+        self.is_observed
     }
 
     pub fn instances(&self) -> Arc<InstanceSet> {
@@ -147,7 +200,11 @@ impl State {
             instances: ArcSwap::from_pointee(InstanceSet::default()),
             requests: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
+            retries: AtomicUsize::new(0),
+            pending: AtomicUsize::new(0),
+            queue: Queue::default(),
             wanted: AtomicBool::new(false),
+            breaker: Breaker::default(),
         })
     }
 
@@ -187,18 +244,60 @@ impl State {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Takes a place among at most `max`; given back on drop.
-    fn enter(self: &Arc<Self>, which: fn(&Self) -> &AtomicUsize, max: usize) -> Option<Place> {
-        let count = which(self).fetch_add(1, Ordering::AcqRel);
-        let place = Place { state: Arc::clone(self), which };
-        (count < max).then_some(place)
+    pub fn retries_in_flight(&self) -> usize {
+        self.retries.load(Ordering::Relaxed)
     }
+
+    /// A place for one more retry, where the budget has one.
+    pub fn enter_retry(self: &Arc<Self>, budget: &Budget) -> Option<Place> {
+        let retries = self.retries.fetch_add(1, Ordering::AcqRel);
+        let place = Place { state: Arc::clone(self), counted: Counted::Retry };
+        budget.allows(self.requests_in_flight(), retries).then_some(place)
+    }
+
+    /// Requests that wait for a connection.
+    pub fn pending(&self) -> usize {
+        self.pending.load(Ordering::Relaxed)
+    }
+
+    /// Who waits for a connection.
+    pub fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    fn count(&self, counted: Counted) -> &AtomicUsize {
+        match counted {
+            Counted::Request => &self.requests,
+            Counted::Connection => &self.connections,
+            Counted::Retry => &self.retries,
+            Counted::Pending => &self.pending,
+        }
+    }
+
+    /// Takes a place among at most `max`; given back on drop.
+    fn enter(self: &Arc<Self>, counted: Counted, max: usize) -> Option<Place> {
+        let count = self.count(counted);
+        if count.fetch_add(1, Ordering::AcqRel) < max {
+            return Some(Place { state: Arc::clone(self), counted });
+        }
+        count.fetch_sub(1, Ordering::AcqRel);
+        None
+    }
+}
+
+/// What a place is one of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Counted {
+    Request,
+    Connection,
+    Retry,
+    Pending,
 }
 
 /// One place of a maximum.
 pub struct Place {
     state: Arc<State>,
-    which: fn(&State) -> &AtomicUsize,
+    counted: Counted,
 }
 
 impl Place {
@@ -210,7 +309,10 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        (self.which)(&self.state).fetch_sub(1, Ordering::AcqRel);
+        self.state.count(self.counted).fetch_sub(1, Ordering::AcqRel);
+        if self.counted == Counted::Connection {
+            self.state.queue.wake_one();
+        }
     }
 }
 

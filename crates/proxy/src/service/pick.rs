@@ -16,13 +16,13 @@ pub enum Balance {
 }
 
 impl InstanceSet {
-    /// The next instance that `avoid` is not, if there is another. `position` is the worker's own.
+    /// The next instance that is not among `avoid`, if there is another. `position` is the worker's own.
     pub fn pick(
         &self,
         balance: Balance,
         position: u32,
         random: u64,
-        avoid: Option<u64>,
+        avoid: &[u64],
     ) -> Option<&Arc<Instance>> {
         let picked = match balance {
             Balance::RoundRobin => self.at(position)?,
@@ -32,12 +32,12 @@ impl InstanceSet {
                 if load(second) < load(first) { second } else { first }
             }
         };
-        if Some(picked.id) != avoid {
+        if !avoid.contains(&picked.id) {
             return Some(picked);
         }
         (1..self.schedule.len() as u32)
             .filter_map(|step| self.at(position.wrapping_add(step)))
-            .find(|other| Some(other.id) != avoid)
+            .find(|other| !avoid.contains(&other.id))
             .or(Some(picked))
     }
 
@@ -103,11 +103,11 @@ mod tests {
     fn avoids_the_instance_that_failed_where_there_is_another() {
         let instance = |port| Arc::new(Instance::new(([127, 0, 0, 1], port).into(), 1));
         let set = InstanceSet::new(vec![instance(1), instance(2)]);
-        let first = set.pick(Balance::RoundRobin, 0, 0, None).unwrap();
-        let other = set.pick(Balance::RoundRobin, 0, 0, Some(first.id)).unwrap();
+        let first = set.pick(Balance::RoundRobin, 0, 0, &[]).unwrap();
+        let other = set.pick(Balance::RoundRobin, 0, 0, &[first.id]).unwrap();
         assert_ne!(first.id, other.id);
         let alone = InstanceSet::new(vec![instance(1)]);
-        assert!(alone.pick(Balance::LeastRequest, 0, 7, Some(alone.all[0].id)).is_some());
-        assert!(InstanceSet::default().pick(Balance::RoundRobin, 0, 0, None).is_none());
+        assert!(alone.pick(Balance::LeastRequest, 0, 7, &[alone.all[0].id]).is_some());
+        assert!(InstanceSet::default().pick(Balance::RoundRobin, 0, 0, &[]).is_none());
     }
 }

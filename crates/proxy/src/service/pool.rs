@@ -10,6 +10,7 @@ use narthex_net::tls::ClientTls;
 use narthex_net::{H1Client, H2Client};
 
 use super::{Instance, Place, Service};
+use crate::Worker;
 
 fn is_same(made_by: Option<&Arc<ClientTls>>, wanted: Option<&Arc<ClientTls>>) -> bool {
     match (made_by, wanted) {
@@ -101,14 +102,16 @@ impl Pools {
         instance: &Arc<Instance>,
         client: Box<H1Client>,
         place: Place,
-        now: u64,
+        worker: &Worker,
     ) {
-        if instance.is_removed() || service.state.wanted.swap(false, Ordering::AcqRel) {
+        // Somebody was refused, and nobody waits who could use the connection as it is.
+        let is_wanted = service.state.wanted.swap(false, Ordering::AcqRel) && service.state.queue.len() == 0;
+        if instance.is_removed() || is_wanted {
             return;
         }
         let pool = self.of(service, instance);
-        if pool.idle.len() < service.settings.idle_connections {
-            pool.idle.push(Idle { client, place, since: now });
+        if pool.idle.len() < service.settings.idle_connections && service.state.queue.offer(worker.index()) {
+            pool.idle.push(Idle { client, place, since: worker.now() });
         }
     }
 
