@@ -285,7 +285,7 @@ fn a_client_proves_itself_and_policies_learn_who_it_is() {
                 "X-Subject: CN=shop",
                 "X-San: DNS:shop.client.test,URI:spiffe://test/shop",
                 "X-Spiffe: spiffe://test/shop",
-                ";Subject=\"CN=shop\";DNS=\"shop.client.test\";URI=\"spiffe://test/shop\"",
+                r#";Subject=\"CN=shop\";DNS=\"shop.client.test\";URI=\"spiffe://test/shop\""#,
             ] {
                 assert!(text.contains(line), "round {round}: {line}\n{text}");
             }
