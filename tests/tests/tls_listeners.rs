@@ -250,7 +250,7 @@ fn sessions_are_taken_up_again_and_by_the_whole_fleet() {
 /// What `clients` says in the tests below: a.test wants a certificate, b.test takes one, all others ask for none.
 fn with_clients(ca: &Authority) -> String {
     format!(
-        "certificates: [ {} ], tls: {{ clients: {{
+        "certificates: [ {} ], forward_client_cert: true, tls: {{ clients: {{
            strict: {{ hosts: [a.test, \"*.a.test\"], ca: {}, crl: {} }},
            lax: {{ hosts: [b.test], verify: optional, ca: {} }} }} }}",
         pair(&ca.issue(&["a.test", "*.a.test", "b.test", "c.test"])),
@@ -285,6 +285,7 @@ fn a_client_proves_itself_and_policies_learn_who_it_is() {
                 "X-Subject: CN=shop",
                 "X-San: DNS:shop.client.test,URI:spiffe://test/shop",
                 "X-Spiffe: spiffe://test/shop",
+                r#";Subject=\"CN=shop\";DNS=\"shop.client.test\";URI=\"spiffe://test/shop\""#,
             ] {
                 assert!(text.contains(line), "round {round}: {line}\n{text}");
             }

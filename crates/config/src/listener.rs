@@ -45,6 +45,10 @@ pub struct Listener {
     /// Which fields tell services who the client is. Default: `x_forwarded`.
     #[serde(default)]
     pub forwarded: Forwarded,
+    /// Tell services of the client's verified certificate in `X-Forwarded-Client-Cert` (`Hash`, `Subject`, `URI`, `DNS`). What
+    /// clients themselves write there is removed either way. Default: `false`.
+    #[serde(default)]
+    pub forward_client_cert: bool,
     /// Whether a client that has closed its sending side still gets its answer. Default: false, it aborts.
     #[serde(default)]
     pub half_close: bool,

@@ -69,6 +69,8 @@ pub struct Loaded {
     pub node: Option<Node>,
     /// Every file that took part or was looked for: what a watcher watches.
     pub files: Vec<PathBuf>,
+    /// The files of certificates, keys and ticket keys: followed by themselves, and kept nowhere else.
+    pub pems: Vec<PathBuf>,
 }
 
 impl Loaded {
@@ -103,6 +105,7 @@ pub(crate) struct Loader<'a> {
     /// Places whose value could not be resolved: what else is wrong there is a consequence.
     pub(crate) failed: ahash::HashSet<Span>,
     files: Vec<PathBuf>,
+    pub(crate) pems: Vec<PathBuf>,
     known: ahash::HashSet<PathBuf>,
     /// How many times a file of the configuration was read.
     readings: usize,
@@ -119,6 +122,7 @@ impl<'a> Loader<'a> {
             problems: Vec::new(),
             failed: ahash::HashSet::default(),
             files: Vec::new(),
+            pems: Vec::new(),
             known: ahash::HashSet::default(),
             readings: 0,
             budget: Budget::default(),
@@ -278,7 +282,8 @@ impl<'a> Loader<'a> {
         if let Some(node) = &node {
             resolve::redact(node, &mut self.problems);
         }
-        Loaded { file, diagnostics: self.problems, sources: self.sources, node, files: self.files }
+        let Self { problems: diagnostics, sources, files, pems, .. } = self;
+        Loaded { file, diagnostics, sources, node, files, pems }
     }
 }
 

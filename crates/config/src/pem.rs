@@ -63,6 +63,7 @@ fn read_one(node: &mut Node, base: &Path, loader: &mut Loader<'_>, paths: bool) 
         _ => return,
     };
     let path = normal(&base.join(path));
+    loader.pems.push(path.clone());
     let found = match (loader.options.read)(&path) {
         Ok(text) if text.len() > MAX_BYTES => Err("it is larger than 8 MiB".to_owned()),
         Ok(text) => loader.spend(text.len()).map(|()| text),

@@ -24,7 +24,7 @@ use crate::compile::{Compiled, Keep, Kinds};
 use crate::feeds::{Feeds, Waiting, waiting};
 use crate::last_good::LastGood;
 use crate::listeners::Listeners;
-use check::{check, load_with_texts};
+use check::{check, load_with_texts, text_with_texts};
 
 pub use check::Refused;
 pub use status::{ServiceStatus, Status};
@@ -228,6 +228,11 @@ impl Control {
         load_text(&LoadOptions::from_system(&self.main, &self.options.overlays), text)
     }
 
+    /// `text` in place of the main file, and every other text that was read.
+    fn load_with(&self, text: &str) -> (Loaded, BTreeMap<PathBuf, String>) {
+        text_with_texts(&self.main, &self.options.overlays, text)
+    }
+
     /// The files as they are now, and every text that was read.
     pub fn load_files(&self) -> (Loaded, BTreeMap<PathBuf, String>) {
         load_with_texts(&self.main, &self.options.overlays)
@@ -241,6 +246,7 @@ impl Control {
         source: Source,
         texts: Option<BTreeMap<PathBuf, String>>,
     ) -> Result<Applied, Refused> {
+        let pems = loaded.pems.clone();
         let mut keep = live.keep.copy();
         keep.secured = live.certificates.secured();
         let checked = match check(&loaded, &mut keep, &self.metrics) {
@@ -259,7 +265,7 @@ impl Control {
         };
         live.keep = keep;
         self.activate(live, checked.compiled, bound, text, source).await;
-        self.save(live, texts);
+        self.save(live, texts.map(|texts| (texts, pems)));
         Ok(Applied { version: live.snapshot.version, hash: live.hash.clone(), warnings: checked.warnings })
     }
 
@@ -299,11 +305,15 @@ impl Control {
     }
 
     /// Keeps what went live, for a start after the next mishap.
-    fn save(&self, live: &Live, texts: Option<BTreeMap<PathBuf, String>>) {
+    /// `texts`: all that were read, and which of them as certificates and keys.
+    fn save(&self, live: &Live, texts: Option<(BTreeMap<PathBuf, String>, Vec<PathBuf>)>) {
         let Some(directory) = &self.options.state else { return };
-        let mut files = texts.unwrap_or_else(|| self.load_files().1);
-        files.insert(self.main.clone(), live.text.clone());
-        let last_good = LastGood { main: self.main.clone(), overlays: self.options.overlays.clone(), files };
+        let (mut texts, pems) = texts.unwrap_or_else(|| {
+            let (loaded, texts) = self.load_with(&live.text);
+            (texts, loaded.pems)
+        });
+        texts.insert(self.main.clone(), live.text.clone());
+        let last_good = LastGood::of(&self.main, &self.options.overlays, texts, &pems);
         if let Err(error) = last_good.save(directory) {
             tracing::warn!(%error, "cannot keep the last good configuration");
         }

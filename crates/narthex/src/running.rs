@@ -261,7 +261,7 @@ impl First {
             "the configuration is refused, starting with the last good one:\n{}",
             self.loaded.render(false)
         );
-        let text = last.files.get(&last.main).cloned().unwrap_or_default();
+        let text = last.text().to_owned();
         Self { loaded: last.load(), text, source: Source::LastGood, ..self }
     }
 }

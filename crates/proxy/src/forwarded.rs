@@ -17,6 +17,8 @@ pub struct ForwardedRules {
     pub trusted_hops: u8,
     /// Also write RFC 7239 `Forwarded`.
     pub standard: bool,
+    /// Write `X-Forwarded-Client-Cert` from the verified certificate.
+    pub client_cert: bool,
 }
 
 /// How often a request may pass through this gateway.
@@ -192,7 +194,7 @@ mod tests {
         for line in lines {
             head.append(&Name::known(Known::XForwardedFor), line.as_bytes()).unwrap();
         }
-        let rules = ForwardedRules { trusted_hops: hops, standard: false };
+        let rules = ForwardedRules { trusted_hops: hops, ..ForwardedRules::default() };
         client_ip(rules, &head, "192.0.2.9".parse().unwrap()).to_string()
     }
 

@@ -20,7 +20,7 @@ pub async fn handle(run: &mut Run, line: &mut Line<'_>) -> Result<(), Interrupt>
     // 1. Pin the snapshot: what begins under one configuration ends under it.
     line.pin();
     identify(run, line);
-    stamp(run);
+    stamp(run, line);
 
     // 2. Normalise the path once; the gateway's own stages; find the route, or answer 404 or 405.
     let mut reply = route(run, line).await?;

@@ -13,6 +13,7 @@ use crate::problem::{put_all, put_known};
 use crate::snapshot::Gateway;
 
 const ALLOW: Name = Name::known(Known::Allow);
+const CLIENT_CERT: Name = Name::known(Known::XForwardedClientCert);
 /// Longest correlation id that is taken over from a client.
 const REQUEST_ID_BYTES: usize = 128;
 
@@ -68,8 +69,14 @@ pub fn identify(run: &mut Run, line: &Line<'_>) {
 }
 
 /// What goes on to the service and is settled before any policy looks.
-pub fn stamp(run: &mut Run) {
+pub fn stamp(run: &mut Run, line: &Line<'_>) {
     let exchange = &mut run.exchange;
+    // A client cannot vouch for a certificate.
+    exchange.request.head.remove(&CLIENT_CERT);
+    let proved = line.peer.secured.as_ref().and_then(|secured| secured.field.as_deref());
+    if let Some(field) = proved.filter(|_| line.plan.forwarded.client_cert) {
+        put_known(&mut exchange.request.head, Known::XForwardedClientCert, field.as_bytes());
+    }
     let trace = exchange.trace.to_header();
     put_all(
         &mut exchange.request.head,

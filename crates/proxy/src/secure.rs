@@ -35,6 +35,8 @@ pub struct Secured {
     facts: Arc<TlsFacts>,
     /// What an exchange holds.
     pub tls: Arc<Tls>,
+    /// The client's certificate as `X-Forwarded-Client-Cert` has it.
+    pub field: Option<Arc<str>>,
 }
 
 impl Secured {
@@ -50,7 +52,8 @@ impl Secured {
             not_after: client.not_after,
         });
         let tls = Tls { version: facts.version, cipher: facts.cipher, sni: facts.sni.clone(), client };
-        Some(Self { facts, tls: Arc::new(tls) })
+        let field = tls.client.as_ref().map(|client| field(client).into());
+        Some(Self { facts, tls: Arc::new(tls), field })
     }
 
     /// Whether a request for `host` may come on this connection.
@@ -62,6 +65,34 @@ impl Secured {
     pub fn has_proved(&self, listener: &ListenerTls, host: &str) -> bool {
         listener.current.load().has_proved(&self.facts, &lower_case(host))
     }
+}
+
+/// `Hash=…;Subject="…";URI="…";DNS="…"`: as Envoy has it, each value quoted.
+fn field(client: &ClientCertificate) -> String {
+    let mut out = format!("Hash={};Subject=", client.fingerprint);
+    quoted(&mut out, &client.subject);
+    for san in &client.sans {
+        if let Some((kind @ ("URI" | "DNS"), value)) = san.split_once(':') {
+            out.push(';');
+            out.push_str(kind);
+            out.push('=');
+            quoted(&mut out, value);
+        }
+    }
+    out
+}
+
+/// Quoted, so that no text of a certificate can end its own value; what is not printable ASCII is percent-encoded.
+fn quoted(out: &mut String, value: &str) {
+    out.push('"');
+    for byte in value.bytes() {
+        match byte {
+            b'"' | b'\\' => out.extend(['\\', char::from(byte)]),
+            b' '..=b'~' => out.push(char::from(byte)),
+            other => out.push_str(&format!("%{other:02X}")),
+        }
+    }
+    out.push('"');
 }
 
 fn lower_case(host: &str) -> Cow<'_, str> {
@@ -120,5 +151,23 @@ struct Pending<'p>(&'p AtomicUsize);
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_certificate_can_pretend_to_be_more_than_it_is() {
+        let client = ClientCertificate {
+            subject: "CN=a\";URI=\"spiffe://x/\u{e9}\n".into(),
+            sans: vec!["DNS:a.test".into(), "email:a@b".into(), "URI:spiffe://x/y;z".into()],
+            fingerprint: "ab".into(),
+            ..ClientCertificate::default()
+        };
+        let expected =
+            r#"Hash=ab;Subject="CN=a\";URI=\"spiffe://x/%C3%A9%0A";DNS="a.test";URI="spiffe://x/y;z""#;
+        assert_eq!(field(&client), expected);
     }
 }

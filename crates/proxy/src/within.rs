@@ -161,7 +161,7 @@ async fn call(
     service: ServiceId,
     route: Arc<Route>,
 ) -> Result<Answer, Interrupt> {
-    stamp(run);
+    stamp(run, line);
     // Its path is what the destination wrote: the route's `strip` and `rewrite` are not for it.
     run.is_prepared = true;
     let Run { exchange, scratch, .. } = &mut *run;
@@ -176,7 +176,7 @@ async fn call(
 
 /// The steps 2 to 5 of a request's life: the snapshot is that of the exchange around it.
 async fn dispatch(run: &mut Run, line: &mut Line<'_>) -> Result<Answer, Interrupt> {
-    stamp(run);
+    stamp(run, line);
     let mut reply = route(run, line).await?;
     if reply.is_none() {
         reply = pass_chain(run, line).await?;

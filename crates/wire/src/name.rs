@@ -106,6 +106,7 @@ known! {
     WwwAuthenticate = "WWW-Authenticate",
     XApiKey = "X-Api-Key",
     XCorrelationId = "X-Correlation-Id",
+    XForwardedClientCert = "X-Forwarded-Client-Cert",
     XForwardedFor = "X-Forwarded-For",
     XForwardedHost = "X-Forwarded-Host",
     XForwardedPort = "X-Forwarded-Port",

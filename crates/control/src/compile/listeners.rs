@@ -61,6 +61,7 @@ pub(super) fn compile(
             forwarded: ForwardedRules {
                 trusted_hops: listener.trusted_hops,
                 standard: listener.forwarded == config::Forwarded::Both,
+                client_cert: listener.forward_client_cert,
             },
             bounds: bounds(listener),
             raw: raw(work, services, listener),

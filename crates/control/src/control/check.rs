@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use narthex_config::{LoadOptions, Loaded, load};
+use narthex_config::{LoadOptions, Loaded, load, load_text};
 use narthex_document::{Diagnostic, Severity, render_all, sort};
 use narthex_telemetry::Metrics;
 use thiserror::Error;
@@ -51,6 +51,23 @@ pub(super) fn check(loaded: &Loaded, keep: &mut Keep, metrics: &Metrics) -> Resu
 
 /// Loads from the disk and keeps every text that was read.
 pub(super) fn load_with_texts(main: &Path, overlays: &[PathBuf]) -> (Loaded, BTreeMap<PathBuf, String>) {
+    noting(main, overlays, load)
+}
+
+/// As `load_with_texts`, with `text` in place of the main file.
+pub(super) fn text_with_texts(
+    main: &Path,
+    overlays: &[PathBuf],
+    text: &str,
+) -> (Loaded, BTreeMap<PathBuf, String>) {
+    noting(main, overlays, |options| load_text(options, text))
+}
+
+fn noting(
+    main: &Path,
+    overlays: &[PathBuf],
+    load: impl FnOnce(&LoadOptions<'_>) -> Loaded,
+) -> (Loaded, BTreeMap<PathBuf, String>) {
     let texts = std::cell::RefCell::new(BTreeMap::new());
     let system = LoadOptions::from_system(main, overlays);
     let read = |path: &Path| {

@@ -1,3 +1,6 @@
+//! The runtime as tasks and sockets see it: over real ones, with small times; no order of events that the kernel does not
+//! promise.
+
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{Read as _, Write as _};
