@@ -34,19 +34,9 @@ const FIRST_CALL: Duration = Duration::from_secs(1);
 const WARM: Duration = Duration::from_secs(1);
 
 /// Serves one connection to its end.
-pub async fn serve(mut stream: Stream, peer: std::net::SocketAddr, listener: usize, worker: Rc<Worker>) {
+pub async fn serve(stream: Stream, peer: std::net::SocketAddr, listener: usize, worker: Rc<Worker>) {
     let registered = worker.register();
-    let first = worker.snapshot().listener(listener).cloned();
-    if let Some(plan) = &first
-        && let Some(raw) = &plan.raw
-    {
-        return Box::pin(serve_raw(stream, peer, plan, raw, &worker, &registered)).await;
-    }
-    if let Some(tls) = first.as_ref().and_then(|plan| plan.tls.clone()) {
-        let Some(secured) = Box::pin(shake_hands(stream, &tls, &worker)).await else { return };
-        stream = secured;
-    }
-    drop(first);
+    let Some(stream) = Box::pin(enter(stream, peer, listener, &worker, &registered)).await else { return };
     let peer = Rc::new(Peer::new(peer, Secured::of(&stream)));
     if stream.speaks_h2() {
         let Some(plan) = worker.snapshot().listener(listener).cloned() else { return };
@@ -109,6 +99,29 @@ pub async fn serve(mut stream: Stream, peer: std::net::SocketAddr, listener: usi
         }
     }
     Box::pin(linger(inbound, &mut deadline, &worker)).await;
+}
+
+/// What comes before HTTP: the TLS handshake. `None`: it failed, or the listener passes connections through and this one
+/// is over.
+async fn enter(
+    stream: Stream,
+    peer: std::net::SocketAddr,
+    listener: usize,
+    worker: &Rc<Worker>,
+    registered: &Registered,
+) -> Option<Stream> {
+    let plan = worker.snapshot().listener(listener).cloned()?;
+    if let Some(raw) = &plan.raw {
+        serve_raw(stream, peer, &plan, raw, worker, registered).await;
+        return None;
+    }
+    match plan.tls.clone() {
+        Some(tls) => {
+            drop(plan);
+            shake_hands(stream, &tls, worker).await
+        }
+        None => Some(stream),
+    }
 }
 
 /// What ended the wait for a request.
