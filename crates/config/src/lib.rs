@@ -35,7 +35,7 @@ pub use matching::{ClientKind, Match, MatchMap, Method, Methods, Predicate};
 pub use narthex_document::Kind;
 pub use retry::{Backoff, ErrorStatus, Retry, RetryBudget, RetryOn};
 pub use schema::{PolicySchema, schema};
-pub use service::{Balance, Dns, Health, HostRule, Instance, Protocol, Service, ServiceTimeouts};
+pub use service::{Adaptive, Balance, Dns, Health, HostRule, Instance, Protocol, Service, ServiceTimeouts};
 pub use show::show;
 pub use test_case::{CallerStub, Case, Expect, Stub};
 pub use url::{HostPort, Scheme, ServiceUrl};

@@ -78,7 +78,7 @@ fn statuses(work: &mut Work<'_>, written: &Node, kind: &str) -> Option<StatusSet
             is_complete = false;
             continue;
         }
-        let read = from_node::<OneOrMany<Spanned<config::ErrorStatus>, 1>>(value, &mut work.problems);
+        let read = from_node::<OneOrMany<Spanned<config::ErrorStatus>, 1>>(value, work.problems);
         is_complete &= read.is_some();
         statuses.extend(read.iter().flat_map(|read| &read.0).map(|status| status.0));
     }

@@ -120,6 +120,7 @@ fn settings(work: &mut Work<'_>, service: &config::Service) -> Option<Settings> 
         retry: service.retry.as_ref().map(resilience::retry).unwrap_or_default(),
         budget: resilience::budget(&service.retry_budget),
         breaker: service.breaker.as_ref().map(resilience::breaker),
+        adaptive: service.adaptive.as_ref().map(resilience::adaptive),
     })
 }
 
