@@ -78,7 +78,6 @@ fn settings(work: &mut Work<'_>, service: &config::Service) -> Option<Settings> 
         }
         protocol = Some(of_scheme);
     }
-    let times = &service.timeouts;
     let bounds = &service.bounds;
     let authority = service.addresses().first().map(|first| first.address.authority()).unwrap_or_default();
     Some(Settings {
@@ -93,14 +92,7 @@ fn settings(work: &mut Work<'_>, service: &config::Service) -> Option<Settings> 
             config::Balance::RoundRobin => Balance::RoundRobin,
             config::Balance::LeastRequest => Balance::LeastRequest,
         },
-        times: ServiceTimes {
-            connect: times.connect.0,
-            first_byte: times.first_byte.0,
-            idle: times.idle.0,
-            write: times.write.0,
-            pending: times.pending.0,
-            keep: bounds.idle_time.0,
-        },
+        times: service_times(service),
         limits: Limits {
             head_bytes: bounds.header_bytes.0 as usize,
             fields: bounds.header_fields as usize,
@@ -122,6 +114,18 @@ fn settings(work: &mut Work<'_>, service: &config::Service) -> Option<Settings> 
         breaker: service.breaker.as_ref().map(resilience::breaker),
         adaptive: service.adaptive.as_ref().map(resilience::adaptive),
     })
+}
+
+fn service_times(service: &config::Service) -> ServiceTimes {
+    let times = &service.timeouts;
+    ServiceTimes {
+        connect: times.connect.0,
+        first_byte: times.first_byte.0,
+        idle: times.idle.0,
+        write: times.write.0,
+        pending: times.pending.0,
+        keep: service.bounds.idle_time.0,
+    }
 }
 
 fn addresses(name: &str, service: &config::Service, state: &Arc<State>) -> Discovered {
