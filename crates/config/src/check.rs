@@ -370,6 +370,10 @@ fn check_service(name: &Spanned<Name>, service: &Service, problems: &mut Vec<Dia
     if let Some(breaker) = &service.breaker {
         breaker.check(problems);
     }
+    if let Some(adaptive) = service.adaptive.as_ref().filter(|adaptive| *adaptive.max < adaptive.min) {
+        let message = "`max` is less than `min`";
+        problems.push(Diagnostic::error("invalid_value", adaptive.max.span, message));
+    }
     match (&service.url, service.instances.as_slice()) {
         (None, []) => {
             let message = format!("the service `{name}` has neither `url` nor `instances`");

@@ -39,7 +39,7 @@ pub use narthex_document::Kind;
 pub use raw::{ProxyProtocol, ServerName, Tcp, TlsPassthrough};
 pub use retry::{Backoff, ErrorStatus, Retry, RetryBudget, RetryOn};
 pub use schema::{PolicySchema, schema};
-pub use service::{Balance, Dns, Health, HostRule, Instance, Protocol, Service, ServiceTimeouts};
+pub use service::{Adaptive, Balance, Dns, Health, HostRule, Instance, Protocol, Service, ServiceTimeouts};
 pub use show::show;
 pub use test_case::{CallerStub, Case, Expect, Stub};
 pub use tls::{Certificate, ClientProof, ListenerTls, Pem, ServiceTls, TlsVersion, UnknownName, Verify};

@@ -5,10 +5,11 @@ use crate::breaker::Breaker;
 use crate::retry::{Retry, RetryBudget};
 use crate::tls::ServiceTls;
 use crate::url::{HostPort, ServiceUrl, is_host};
-use narthex_document::{Node, Spanned, Time, Value, read};
+use narthex_document::{Node, Percent, Span, Spanned, Time, Value, read};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de::Error};
 use std::borrow::Cow;
+use std::num::NonZeroU32;
 
 /// A named service: one address or several.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -61,6 +62,9 @@ pub struct Service {
     /// A circuit breaker. Default: none.
     #[serde(default)]
     pub breaker: Option<Breaker>,
+    /// How many requests the service may have in work, found out by its answers' times. Default: only `max_requests` counts.
+    #[serde(default)]
+    pub adaptive: Option<Adaptive>,
     /// How DNS names are looked up.
     #[serde(default)]
     pub dns: Dns,
@@ -73,6 +77,39 @@ pub struct Service {
     /// What its answers may cost.
     #[serde(default)]
     pub bounds: ServiceBounds,
+}
+
+/// A limit of requests in work that follows the service: when answers become slower than they use to be, fewer requests are
+/// let through, and more as long as they do not. Beyond it 503 `service_busy`.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Adaptive {
+    /// It never falls below this. Default: 4.
+    #[schemars(range(min = 1))]
+    pub min: NonZeroU32,
+    /// It never rises above this. Default: 1000.
+    #[schemars(range(min = 1))]
+    pub max: Spanned<NonZeroU32>,
+    /// Before anything is known. Default: 20.
+    #[schemars(range(min = 1))]
+    pub initial: NonZeroU32,
+    /// Answers may become slower by this share before fewer requests are let through. Default: `50%`.
+    pub slower: Percent,
+    /// How long times are gathered before the limit moves. Default: `100ms`.
+    pub window: Time,
+}
+
+impl Default for Adaptive {
+    fn default() -> Self {
+        let count = |count| NonZeroU32::new(count).expect("the defaults are not 0");
+        Adaptive {
+            min: count(4),
+            max: Spanned::new(count(1_000), Span::NONE),
+            initial: count(20),
+            slower: Percent::from_hundredths(5_000).expect("50 % is a share"),
+            window: Time::from_millis(100),
+        }
+    }
 }
 
 /// One address of a service.

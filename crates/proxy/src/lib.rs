@@ -42,8 +42,8 @@ pub use routing::RequestFacts;
 pub use routing::host_without_port;
 pub use secure::ListenerTls;
 pub use service::{
-    Balance, BreakerRules, Budget, Causes, Circuit, HostRule, Instance, InstanceSet, Outcome, Protocol,
-    RetryRules, Service, ServiceTimes, Settings, Slow, State, StatusSet,
+    AdaptiveRules, Balance, BreakerRules, Budget, Causes, Circuit, HostRule, Instance, InstanceSet, Outcome,
+    Protocol, RetryRules, Service, ServiceTimes, Settings, Slow, State, StatusSet,
 };
 pub use snapshot::{
     DeadlineScope, FallbackStep, Gateway, ListenerBounds, ListenerPlan, PathEdit, Route, RouteTimes, Rung,

@@ -60,6 +60,7 @@ fn the_wait_and_the_queue_are_bounded() {
             Duration::from_secs(5),
         ),
         ("max_requests: 1", Duration::ZERO, Duration::from_secs(5)),
+        ("adaptive: { min: 1, initial: 1 }", Duration::ZERO, Duration::from_secs(5)),
     ] {
         let gate = Gate::new();
         let service = gated(&gate);

@@ -1,7 +1,7 @@
 //! What a service's and a route's settings for bad times become: retries, budgets, breakers.
 
 use narthex_config as config;
-use narthex_proxy::{BreakerRules, Budget, Causes, RetryRules, Slow};
+use narthex_proxy::{AdaptiveRules, BreakerRules, Budget, Causes, RetryRules, Slow};
 
 pub(super) fn retry(written: &config::Retry) -> RetryRules {
     let mut on = Causes::default();
@@ -33,6 +33,16 @@ pub(super) fn budget(written: &config::RetryBudget) -> Budget {
         share: written.share.hundredths(),
         min: written.min as usize,
         max: written.max.map_or(usize::MAX, |max| max as usize),
+    }
+}
+
+pub(super) fn adaptive(written: &config::Adaptive) -> AdaptiveRules {
+    AdaptiveRules {
+        min: written.min.get(),
+        max: written.max.get(),
+        initial: written.initial.get(),
+        tolerance: 10_000 + u32::from(written.slower.hundredths()),
+        window: written.window.0,
     }
 }
 

@@ -91,7 +91,6 @@ fn settings(work: &mut Work<'_>, name: &Spanned<Name>, service: &config::Service
         true => Some(super::certificates::service(work, name, service)?),
         false => None,
     };
-    let times = &service.timeouts;
     let bounds = &service.bounds;
     let addresses = service.addresses();
     let first = addresses.first()?;
@@ -119,16 +118,7 @@ fn settings(work: &mut Work<'_>, name: &Spanned<Name>, service: &config::Service
             config::Balance::RoundRobin => Balance::RoundRobin,
             config::Balance::LeastRequest => Balance::LeastRequest,
         },
-        times: ServiceTimes {
-            connect: times.connect.0,
-            tls: times.tls.0,
-            first_byte: times.first_byte.0,
-            idle: times.idle.0,
-            write: times.write.0,
-            tunnel_idle: times.tunnel_idle.0,
-            pending: times.pending.0,
-            keep: bounds.idle_time.0,
-        },
+        times: service_times(service),
         limits: Limits {
             head_bytes: bounds.header_bytes.0 as usize,
             fields: bounds.header_fields as usize,
@@ -148,7 +138,22 @@ fn settings(work: &mut Work<'_>, name: &Spanned<Name>, service: &config::Service
         retry: service.retry.as_ref().map(resilience::retry).unwrap_or_default(),
         budget: resilience::budget(&service.retry_budget),
         breaker: service.breaker.as_ref().map(resilience::breaker),
+        adaptive: service.adaptive.as_ref().map(resilience::adaptive),
     })
+}
+
+fn service_times(service: &config::Service) -> ServiceTimes {
+    let times = &service.timeouts;
+    ServiceTimes {
+        connect: times.connect.0,
+        tls: times.tls.0,
+        first_byte: times.first_byte.0,
+        idle: times.idle.0,
+        write: times.write.0,
+        tunnel_idle: times.tunnel_idle.0,
+        pending: times.pending.0,
+        keep: service.bounds.idle_time.0,
+    }
 }
 
 fn addresses(name: &str, service: &config::Service, state: &Arc<State>) -> Discovered {

@@ -42,6 +42,9 @@ pub struct ServiceStatus {
     /// How its circuit stands: `closed`, `open`, `half_open`, `rising`. Left out: it has no `breaker`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub circuit: Option<&'static str>,
+    /// The limit of requests that `adaptive` has found. Left out: it has no such.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
     pub instances: Vec<InstanceStatus>,
 }
 
@@ -66,6 +69,7 @@ impl ServiceStatus {
             retries_in_flight: service.state().retries_in_flight(),
             circuit: service.circuit().map(narthex_proxy::Circuit::as_str),
             pending: service.state().pending(),
+            limit: service.adaptive_limit(),
             connections: service.state().open_connections(),
             instances: instances.collect(),
         };

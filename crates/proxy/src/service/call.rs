@@ -124,8 +124,15 @@ impl Drop for Account {
 impl Calling {
     /// Picks an instance; fails at once where there is none or the service is at its maximum.
     pub fn begin(service: &Arc<Service>, worker: &Worker, avoid: &[u64]) -> Result<Self, Failure> {
-        let Some(place) = service.state.enter(Counted::Request, service.settings.max_requests) else {
-            return Err(Failure::new(core::SERVICE_BUSY, "max_requests is reached").unprocessed());
+        let max = service.settings.max_requests;
+        let limit = service.adaptive_limit().filter(|limit| *limit < max);
+        let Some(place) = service.state.enter(Counted::Request, limit.unwrap_or(max)) else {
+            let bound = if limit.is_some() {
+                "the limit of `adaptive` is reached"
+            } else {
+                "max_requests is reached"
+            };
+            return Err(Failure::new(core::SERVICE_BUSY, bound).unprocessed());
         };
         let set = service.state.instances.load();
         let position = worker.next_position();

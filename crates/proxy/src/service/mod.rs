@@ -1,5 +1,6 @@
 //! A service: its instances, its bounds, its shared accounts. Lives as long as any snapshot names it.
 
+mod adaptive;
 mod breaker;
 mod budget;
 mod call;
@@ -9,6 +10,7 @@ mod pool;
 mod queue;
 mod retry;
 
+pub use adaptive::{Adaptive, AdaptiveRules};
 pub use breaker::{Breaker, BreakerRules, Pass, Phase as Circuit, Slow};
 pub use budget::Budget;
 pub use call::{Call, Calling, Failure};
@@ -110,6 +112,8 @@ pub struct Settings {
     pub budget: Budget,
     /// `None`: it is asked however it does.
     pub breaker: Option<BreakerRules>,
+    /// `None`: `max_requests` alone counts.
+    pub adaptive: Option<AdaptiveRules>,
 }
 
 impl Default for Settings {
@@ -132,6 +136,7 @@ impl Default for Settings {
             retry: RetryRules::default(),
             budget: Budget::default(),
             breaker: None,
+            adaptive: None,
         }
     }
 }
@@ -139,7 +144,7 @@ impl Default for Settings {
 impl Settings {
     /// Whether anything here learns from the outcome of tries.
     fn is_observed(&self) -> bool {
-        self.breaker.is_some()
+        self.breaker.is_some() || self.adaptive.is_some()
     }
 }
 
@@ -166,6 +171,7 @@ pub struct State {
     /// Somebody found the service at its maximum of connections: who has an idle one gives it up.
     wanted: AtomicBool,
     breaker: Breaker,
+    adaptive: Adaptive,
 }
 
 impl Service {
@@ -177,6 +183,11 @@ impl Service {
 
     pub fn state(&self) -> &Arc<State> {
         &self.state
+    }
+
+    /// How many requests it may have in work as its answers' times say; `None`: that is not looked at.
+    pub fn adaptive_limit(&self) -> Option<usize> {
+        self.settings.adaptive.as_ref().map(|rules| self.state.adaptive.limit(rules))
     }
 
     /// How its circuit stands; `None`: it has none.
@@ -205,6 +216,7 @@ impl State {
             queue: Queue::default(),
             wanted: AtomicBool::new(false),
             breaker: Breaker::default(),
+            adaptive: Adaptive::default(),
         })
     }
 
