@@ -374,6 +374,13 @@ fn check_service(name: &Spanned<Name>, service: &Service, problems: &mut Vec<Dia
         let message = "`max` is less than `min`";
         problems.push(Diagnostic::error("invalid_value", adaptive.max.span, message));
     }
+    if let Some(health) = &service.health {
+        health.check(problems);
+    }
+    if let Some(outliers) = &service.outliers {
+        outliers.check(problems);
+    }
+    service.balance.check(problems);
     match (&service.url, service.instances.as_slice()) {
         (None, []) => {
             let message = format!("the service `{name}` has neither `url` nor `instances`");

@@ -2,11 +2,13 @@
 //! needs no registry. Names of policies and destinations stay `(kind, Node)`. No async, no sockets; files and the
 //! environment are read through what the caller hands in.
 
+mod balance;
 mod bounds;
 mod breaker;
 mod check;
 mod file;
 mod gateway;
+mod health;
 mod kind;
 mod listener;
 mod load;
@@ -23,6 +25,7 @@ mod test_case;
 mod tls;
 mod url;
 
+pub use balance::{Balance, SameSite, Sticky, Subset, SubsetFallback};
 pub use bounds::{Bounds, BoundsRow, ServiceBounds, table as bounds_table};
 pub use breaker::{Breaker, Latency};
 pub use check::check;
@@ -31,6 +34,7 @@ pub use gateway::{
     Deadline, DeadlineScope, Destination, EncodedSlashes, Gateway, HostPattern, OnRouteRemoved, PolicyRef,
     Route, RouteTimeouts, To, Upgrade,
 };
+pub use health::{Failures, Health, HealthKind, Outliers, StatusRange, SuccessRate};
 pub use kind::{Mode, PolicyDef, no_settings};
 pub use listener::{Forwarded, HttpVersion, Listener, TrustedProxy};
 pub use load::{LoadOptions, Loaded, load, load_text};
@@ -39,7 +43,7 @@ pub use narthex_document::Kind;
 pub use raw::{ProxyProtocol, ServerName, Tcp, TlsPassthrough};
 pub use retry::{Backoff, ErrorStatus, Retry, RetryBudget, RetryOn};
 pub use schema::{PolicySchema, schema};
-pub use service::{Adaptive, Balance, Dns, Health, HostRule, Instance, Protocol, Service, ServiceTimeouts};
+pub use service::{Adaptive, Dns, HostRule, Instance, Protocol, Service, ServiceTimeouts};
 pub use show::show;
 pub use test_case::{CallerStub, Case, Expect, Stub};
 pub use tls::{Certificate, ClientProof, ListenerTls, Pem, ServiceTls, TlsVersion, UnknownName, Verify};

@@ -17,8 +17,8 @@ use crate::exchange::{Interrupt, Line, Run};
 use crate::forwarded;
 use crate::grpc;
 use crate::service::{
-    Call, Calling, Cause, Failure, HostRule, Instance, Outcome, Pass, Place, RetryRules, Service, Stop,
-    Tried, Verdict, http_of_grpc, retry_after,
+    Balance, Call, Calling, Cause, Failure, HostRule, Instance, Outcome, Pass, Place, RetryRules, Service,
+    Stop, Tried, Verdict, Wish, http_of_grpc, retry_after,
 };
 use crate::snapshot::{PathEdit, Route};
 use crate::upgrade;
@@ -57,6 +57,7 @@ pub async fn forward(
                     run.exchange.answered = narthex_contract::Answered::Service;
                     let took = run.exchange.timings.first_byte - run.exchange.timings.service_begun;
                     service.series.answered(line.worker.index(), took);
+                    stick(run, service, &call.instance, &trying.wish);
                     call.retry = trying.place.take();
                     return Ok(Ok(call));
                 }
@@ -103,6 +104,8 @@ struct Trying<'t> {
     /// Instances that failed.
     avoid: SmallVec<[u64; 4]>,
     place: Option<Place>,
+    /// Which instance the request would have.
+    wish: Wish,
 }
 
 impl<'t> Trying<'t> {
@@ -127,6 +130,7 @@ impl<'t> Trying<'t> {
             begun: 0,
             avoid: SmallVec::new(),
             place: None,
+            wish: Wish::of(&service.settings, &run.exchange, &mut run.scratch),
         }
     }
 
@@ -324,6 +328,15 @@ impl Watched<'_> {
     }
 }
 
+/// Tells the client by which cookie it comes back to this instance.
+fn stick(run: &mut Run, service: &Service, instance: &Instance, wish: &Wish) {
+    let Balance::Sticky(sticky) = &service.settings.balance else { return };
+    if let Some(tag) = service.instances().tag_of(instance, wish) {
+        let stored = run.response.head.append_raw(b"Set-Cookie", sticky.write(&tag).as_bytes());
+        debug_assert!(stored.is_ok(), "name and attributes are checked where they are configured");
+    }
+}
+
 async fn attempt(
     run: &mut Run,
     line: &mut Line<'_>,
@@ -333,7 +346,7 @@ async fn attempt(
     run.response.clear();
     trying.tries += 1;
     trying.begun = line.worker.now();
-    let calling = match Calling::begin(service, line.worker, &trying.avoid) {
+    let calling = match Calling::begin(service, line.worker, &trying.avoid, trying.wish) {
         Ok(calling) => calling,
         Err(failure) => return Ok(Err(failure)),
     };

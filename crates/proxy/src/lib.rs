@@ -42,8 +42,10 @@ pub use routing::RequestFacts;
 pub use routing::host_without_port;
 pub use secure::ListenerTls;
 pub use service::{
-    AdaptiveRules, Balance, BreakerRules, Budget, Causes, Circuit, HostRule, Instance, InstanceSet, Outcome,
-    Protocol, RetryRules, Service, ServiceTimes, Settings, Slow, State, StatusSet,
+    AdaptiveRules, Balance, BreakerRules, Budget, Call, Causes, CheckRules, Circuit, CookieRules, EjectCause,
+    FailureShare, Health, HealthChange, HostRule, Instance, InstanceSet, Member, Outcome, OutlierRules,
+    Protocol, RetryRules, Rules, SameSite, Service, ServiceTimes, Settings, Slow, Spread, State, StatusSet,
+    Sticky, StickyKey, Subset, SuccessRate, Tick, Whereabouts,
 };
 pub use snapshot::{
     DeadlineScope, FallbackStep, Gateway, ListenerBounds, ListenerPlan, PathEdit, Route, RouteTimes, Rung,

@@ -14,7 +14,7 @@ use narthex_net::{BodyBuffer, Deadline, H1Server, Inbound, Stream};
 use narthex_telemetry::AccessRecord;
 use narthex_wire::{ClientHello, ProxyProtocol, client_hello};
 
-use crate::service::{Call, Calling, Failure, Service};
+use crate::service::{Call, Calling, Failure, Service, Wish};
 use crate::snapshot::ListenerPlan;
 use crate::tunnel::{Carried, Rules, Tunnel, drained};
 use crate::worker::{Phase, Registered, Worker};
@@ -231,16 +231,17 @@ impl Passing<'_> {
         let mut avoid = None;
         loop {
             self.attempts += 1;
-            let (failure, instance) = match Calling::begin(&service, self.worker, avoid.as_slice()) {
-                Ok(calling) => {
-                    let instance = calling.instance.id;
-                    match self.open(calling, &service).await {
-                        Ok(call) => return Ok(call),
-                        Err(failure) => (failure, Some(instance)),
+            let (failure, instance) =
+                match Calling::begin(&service, self.worker, avoid.as_slice(), Wish::default()) {
+                    Ok(calling) => {
+                        let instance = calling.instance.id;
+                        match self.open(calling, &service).await {
+                            Ok(call) => return Ok(call),
+                            Err(failure) => (failure, Some(instance)),
+                        }
                     }
-                }
-                Err(failure) => (failure, None),
-            };
+                    Err(failure) => (failure, None),
+                };
             if self.attempts < TRIES && failure.is_unprocessed && instance.is_some() {
                 avoid = instance;
                 continue;

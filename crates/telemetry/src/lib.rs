@@ -9,7 +9,8 @@ mod json;
 
 pub use access::{AccessLog, AccessRecord, AccessSink, AccessWriter, TlsRecord};
 pub use catalogue::{
-    CertificateState, Metrics, ProcessState, RouteSeries, ServiceSeries, TunnelEnd, WorkerMetrics,
+    CertificateState, InstanceState, Metrics, ProcessState, RouteSeries, ServiceSeries, ServiceState,
+    TunnelEnd, WorkerMetrics,
 };
 pub use counter::{Counter, Histogram, SHARED_BUCKETS};
 pub use date::{DateCache, http_date};

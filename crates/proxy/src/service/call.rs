@@ -13,6 +13,7 @@ use narthex_net::{
 };
 use narthex_wire::{Name, ParseError, RequestHead};
 
+use super::balance::{Draw, Wish};
 use super::pool::StreamPlace;
 use super::{Counted, Instance, Place, Protocol, Service, Settings};
 use crate::Worker;
@@ -123,7 +124,12 @@ impl Drop for Account {
 
 impl Calling {
     /// Picks an instance; fails at once where there is none or the service is at its maximum.
-    pub fn begin(service: &Arc<Service>, worker: &Worker, avoid: &[u64]) -> Result<Self, Failure> {
+    pub fn begin(
+        service: &Arc<Service>,
+        worker: &Worker,
+        avoid: &[u64],
+        wish: Wish,
+    ) -> Result<Self, Failure> {
         let max = service.settings.max_requests;
         let limit = service.adaptive_limit().filter(|limit| *limit < max);
         let Some(place) = service.state.enter(Counted::Request, limit.unwrap_or(max)) else {
@@ -135,8 +141,9 @@ impl Calling {
             return Err(Failure::new(core::SERVICE_BUSY, bound).unprocessed());
         };
         let set = service.state.instances.load();
-        let position = worker.next_position();
-        let picked = set.pick(service.settings.balance, position, worker.random(), avoid);
+        let (position, random) = (worker.next_position(), worker.random());
+        let draw = Draw { position, random, now: worker.now(), wish, avoid };
+        let picked = set.pick(&service.settings.balance, &draw);
         let Some(instance) = picked.cloned() else {
             return Err(Failure::new(core::NO_INSTANCE, "the service has no instance").unprocessed());
         };

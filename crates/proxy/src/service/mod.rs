@@ -1,28 +1,35 @@
 //! A service: its instances, its bounds, its shared accounts. Lives as long as any snapshot names it.
 
 mod adaptive;
+mod balance;
 mod breaker;
 mod budget;
 mod call;
+mod health;
 mod outcome;
-mod pick;
 mod pool;
 mod queue;
 mod retry;
+mod state;
 
 pub use adaptive::{Adaptive, AdaptiveRules};
+pub use balance::{Balance, CookieRules, InstanceSet, SameSite, Spread, Sticky, StickyKey, Subset, Wish};
 pub use breaker::{Breaker, BreakerRules, Pass, Phase as Circuit, Slow};
 pub use budget::Budget;
 pub use call::{Call, Calling, Failure};
+pub use health::{
+    CheckRules, EjectCause, FailureShare, Health, HealthChange, OutlierRules, Rules, Standing, SuccessRate,
+    Tick,
+};
 pub use outcome::{Outcome, http_of_grpc};
-pub use pick::Balance;
 pub use pool::Pools;
 pub use queue::Queue;
 pub use retry::{Cause, Causes, RetryRules, StatusSet, Stop, Tried, Verdict, retry_after};
+pub use state::State;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -95,6 +102,10 @@ pub struct Settings {
     /// The service's own host and port: what it is told where the client asked for none (HTTP/1.0).
     pub authority: Authority,
     pub balance: Balance,
+    /// A header says which instances a request may go to.
+    pub subset: Option<Subset>,
+    /// Requests are counted for the ejection of instances.
+    pub outliers: Option<OutlierRules>,
     pub times: ServiceTimes,
     pub limits: Limits,
     pub h2: H2Limits,
@@ -124,6 +135,8 @@ impl Default for Settings {
             host: HostRule::Keep,
             authority: Authority::parse("localhost").expect("it is a host name"),
             balance: Balance::RoundRobin,
+            subset: None,
+            outliers: None,
             times: ServiceTimes::default(),
             limits: Limits::default(),
             h2: H2Limits::default(),
@@ -144,7 +157,8 @@ impl Default for Settings {
 impl Settings {
     /// Whether anything here learns from the outcome of tries.
     fn is_observed(&self) -> bool {
-        self.breaker.is_some() || self.adaptive.is_some()
+        let learns = self.outliers.is_some() || matches!(self.balance, Balance::Ewma);
+        learns || self.breaker.is_some() || self.adaptive.is_some()
     }
 }
 
@@ -156,22 +170,6 @@ pub struct Service {
     state: Arc<State>,
     /// Somebody learns from the outcome of each try.
     is_observed: bool,
-}
-
-/// What outlives a reload, as long as the service keeps its name.
-pub struct State {
-    instances: ArcSwap<InstanceSet>,
-    requests: AtomicUsize,
-    connections: AtomicUsize,
-    /// Of the requests, those that were sent before.
-    retries: AtomicUsize,
-    /// Requests that wait for a connection.
-    pending: AtomicUsize,
-    queue: Queue,
-    /// Somebody found the service at its maximum of connections: who has an idle one gives it up.
-    wanted: AtomicBool,
-    breaker: Breaker,
-    adaptive: Adaptive,
 }
 
 impl Service {
@@ -202,98 +200,6 @@ impl Service {
 
     pub fn instances(&self) -> Arc<InstanceSet> {
         self.state.instances.load_full()
-    }
-}
-
-impl State {
-    pub fn new() -> Arc<Self> {
-        Arc::new(Self {
-            instances: ArcSwap::from_pointee(InstanceSet::default()),
-            requests: AtomicUsize::new(0),
-            connections: AtomicUsize::new(0),
-            retries: AtomicUsize::new(0),
-            pending: AtomicUsize::new(0),
-            queue: Queue::default(),
-            wanted: AtomicBool::new(false),
-            breaker: Breaker::default(),
-            adaptive: Adaptive::default(),
-        })
-    }
-
-    /// These addresses are the service from now on. Instances that stay keep their accounts; those that are gone
-    /// finish what they have begun.
-    pub fn update(&self, addresses: &[(SocketAddr, u32)]) {
-        let old = self.instances.load_full();
-        let instances: Vec<_> = addresses
-            .iter()
-            .map(|(address, weight)| {
-                let same = old.all.iter().find(|known| known.address == *address && known.weight == *weight);
-                same.map_or_else(|| Arc::new(Instance::new(*address, *weight)), Arc::clone)
-            })
-            .collect();
-        for known in &old.all {
-            if !instances.iter().any(|kept| Arc::ptr_eq(kept, known)) {
-                known.removed.store(true, Ordering::Release);
-            }
-        }
-        self.instances.store(Arc::new(InstanceSet::new(instances)));
-    }
-
-    /// No configuration names the service any more: idle connections to it are closed. Exchanges that began before still
-    /// find its instances.
-    pub fn retire(&self) {
-        for instance in &self.instances.load().all {
-            instance.removed.store(true, Ordering::Release);
-        }
-    }
-
-    /// Requests that are being answered.
-    pub fn requests_in_flight(&self) -> usize {
-        self.requests.load(Ordering::Relaxed)
-    }
-
-    pub fn open_connections(&self) -> usize {
-        self.connections.load(Ordering::Relaxed)
-    }
-
-    pub fn retries_in_flight(&self) -> usize {
-        self.retries.load(Ordering::Relaxed)
-    }
-
-    /// A place for one more retry, where the budget has one.
-    pub fn enter_retry(self: &Arc<Self>, budget: &Budget) -> Option<Place> {
-        let retries = self.retries.fetch_add(1, Ordering::AcqRel);
-        let place = Place { state: Arc::clone(self), counted: Counted::Retry };
-        budget.allows(self.requests_in_flight(), retries).then_some(place)
-    }
-
-    /// Requests that wait for a connection.
-    pub fn pending(&self) -> usize {
-        self.pending.load(Ordering::Relaxed)
-    }
-
-    /// Who waits for a connection.
-    pub fn queue(&self) -> &Queue {
-        &self.queue
-    }
-
-    fn count(&self, counted: Counted) -> &AtomicUsize {
-        match counted {
-            Counted::Request => &self.requests,
-            Counted::Connection => &self.connections,
-            Counted::Retry => &self.retries,
-            Counted::Pending => &self.pending,
-        }
-    }
-
-    /// Takes a place among at most `max`; given back on drop.
-    fn enter(self: &Arc<Self>, counted: Counted, max: usize) -> Option<Place> {
-        let count = self.count(counted);
-        if count.fetch_add(1, Ordering::AcqRel) < max {
-            return Some(Place { state: Arc::clone(self), counted });
-        }
-        count.fetch_sub(1, Ordering::AcqRel);
-        None
     }
 }
 
@@ -328,26 +234,60 @@ impl Drop for Place {
     }
 }
 
+/// One address of a service, as discovery or the configuration says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    pub address: SocketAddr,
+    pub weight: u32,
+    pub place: Whereabouts,
+}
+
+/// Where an instance stands among the others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Whereabouts {
+    /// Lower comes first.
+    pub priority: u8,
+    /// `None`: as near as the gateway's own.
+    pub zone: Option<Arc<str>>,
+    /// What the label says by which the service chooses.
+    pub label: Option<Arc<str>>,
+}
+
+impl From<(SocketAddr, u32)> for Member {
+    fn from((address, weight): (SocketAddr, u32)) -> Self {
+        Self { address, weight, place: Whereabouts::default() }
+    }
+}
+
 /// One address of a service.
 pub struct Instance {
     /// Unique in this process: the key of its pools.
     pub id: u64,
     pub address: SocketAddr,
     pub weight: u32,
+    pub place: Whereabouts,
+    pub standing: Arc<Standing>,
     in_flight: AtomicU32,
     removed: AtomicBool,
 }
 
 impl Instance {
-    fn new(address: SocketAddr, weight: u32) -> Self {
+    /// `standing`: what is known of the address already.
+    fn new(member: Member, standing: Option<Arc<Standing>>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
-            address,
-            weight,
+            address: member.address,
+            weight: member.weight,
+            place: member.place,
+            standing: standing.unwrap_or_default(),
             in_flight: AtomicU32::new(0),
             removed: AtomicBool::new(false),
         }
+    }
+
+    fn is(&self, member: &Member) -> bool {
+        self.address == member.address && self.weight == member.weight && self.place == member.place
     }
 
     pub fn in_flight(&self) -> u32 {
@@ -357,20 +297,5 @@ impl Instance {
     /// No longer one of its service's: its idle connections are closed.
     pub fn is_removed(&self) -> bool {
         self.removed.load(Ordering::Acquire)
-    }
-}
-
-/// The instances of a service at one moment.
-#[derive(Default)]
-pub struct InstanceSet {
-    pub all: Vec<Arc<Instance>>,
-    /// Indexes in the order of smooth weighted round robin.
-    schedule: Box<[u16]>,
-}
-
-impl InstanceSet {
-    fn new(all: Vec<Arc<Instance>>) -> Self {
-        let weights: Vec<_> = all.iter().map(|instance| instance.weight).collect();
-        Self { schedule: pick::schedule(&weights), all }
     }
 }

@@ -73,7 +73,8 @@ impl Service {
     }
 
     /// Each try that was admitted ends here exactly once. `now`: monotonic nanoseconds.
-    pub fn observe(&self, _instance: &Instance, outcome: &Outcome, pass: Pass, now: u64) {
+    pub fn observe(&self, instance: &Instance, outcome: &Outcome, pass: Pass, now: u64) {
+        self.learn(instance, outcome, now);
         if let (Some(rules), Outcome::Answered { took, status: ..500 }) = (&self.settings.adaptive, outcome) {
             self.state.adaptive.observe(rules, *took, self.state.requests_in_flight(), now);
         }
