@@ -84,6 +84,7 @@ bounds! {
         idle_connections: u32 = 128, " Idle connections that one worker keeps to one instance.";
         idle_time: Time = Time::from_secs(55), " Time that an idle connection is kept.";
         streams: u32 = 100, " Concurrent HTTP/2 streams on one connection to the service.";
+        health_checks: u32 = 10, " Active health checks of the service under way at once; beyond, they wait for each other.";
     }
 }
 

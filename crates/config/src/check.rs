@@ -300,6 +300,13 @@ fn check_tls(service: &Service, problems: &mut Vec<Diagnostic>) {
 }
 
 fn check_service(name: &Spanned<Name>, service: &Service, problems: &mut Vec<Diagnostic>) {
+    if let Some(health) = &service.health {
+        health.check(problems);
+    }
+    if let Some(outliers) = &service.outliers {
+        outliers.check(problems);
+    }
+    service.balance.check(problems);
     match (&service.url, service.instances.as_slice()) {
         (None, []) => {
             let message = format!("the service `{name}` has neither `url` nor `instances`");

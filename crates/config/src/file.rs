@@ -19,6 +19,9 @@ pub struct File {
     /// How many workers (threads that carry requests), 1 to 1024. Default: the CPU quota.
     #[serde(default)]
     pub workers: Option<Spanned<Workers>>,
+    /// The zone that this gateway runs in, usually `{ env: ZONE }`: services' instances there are asked first. Default: none.
+    #[serde(default)]
+    pub zone: Option<Spanned<String>>,
     /// The addresses to listen on, by name.
     #[serde(default)]
     pub listeners: NameMap<Listener>,

@@ -2,10 +2,12 @@
 //! needs no registry. Names of policies and destinations stay `(kind, Node)`. No async, no sockets; files and the
 //! environment are read through what the caller hands in.
 
+mod balance;
 mod bounds;
 mod check;
 mod file;
 mod gateway;
+mod health;
 mod kind;
 mod listener;
 mod load;
@@ -20,6 +22,7 @@ mod test_case;
 mod tls;
 mod url;
 
+pub use balance::{Balance, SameSite, Sticky};
 pub use bounds::{Bounds, BoundsRow, ServiceBounds, table as bounds_table};
 pub use check::check;
 pub use file::{AccessLog, Admin, File, LogFormat, Version, Workers};
@@ -27,13 +30,14 @@ pub use gateway::{
     Deadline, DeadlineScope, Destination, EncodedSlashes, Gateway, HostPattern, PolicyRef, Route,
     RouteTimeouts, To,
 };
+pub use health::{Failures, Health, HealthKind, Outliers, StatusRange, SuccessRate};
 pub use kind::{Mode, PolicyDef, no_settings};
 pub use listener::{Forwarded, HttpVersion, Listener, TrustedProxy};
 pub use load::{LoadOptions, Loaded, load, load_text};
 pub use matching::{ClientKind, Match, MatchMap, Method, Methods, Predicate};
 pub use narthex_document::Kind;
 pub use schema::{PolicySchema, schema};
-pub use service::{Balance, Dns, Health, HostRule, Instance, Protocol, Service, ServiceTimeouts};
+pub use service::{Dns, HostRule, Instance, Protocol, Service, ServiceTimeouts};
 pub use show::show;
 pub use test_case::{CallerStub, Case, Expect, Stub};
 pub use tls::{Certificate, ClientProof, ListenerTls, Pem, ServiceTls, TlsVersion, UnknownName, Verify};

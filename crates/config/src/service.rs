@@ -1,9 +1,11 @@
 //! Services: where their instances are, how they are spoken to and for how long.
 
+use crate::balance::Balance;
 use crate::bounds::ServiceBounds;
+use crate::health::{Health, Outliers};
 use crate::tls::ServiceTls;
 use crate::url::{HostPort, ServiceUrl, is_host};
-use narthex_document::{Node, Spanned, Time, Value, read};
+use narthex_document::{Node, Percent, Spanned, Time, Value, read};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de::Error};
 use std::borrow::Cow;
@@ -15,12 +17,24 @@ pub struct Service {
     /// Scheme, host and port. A DNS name may stand for several instances. Either this or `instances`.
     #[serde(default)]
     pub url: Option<Spanned<ServiceUrl>>,
-    /// The instances: urls, or `{ address: url, weight: 1 }`.
+    /// The instances: urls, or `{ address: url, weight: 1, priority: 0, zone: name }`.
     #[serde(default)]
     pub instances: Vec<Spanned<Instance>>,
     /// How an instance is chosen. Default: `round_robin`.
     #[serde(default)]
-    pub balance: Balance,
+    pub balance: Spanned<Balance>,
+    /// How long an instance takes to its full share of the requests, from a tenth of it on, after it has come or come back.
+    /// Default: none.
+    #[serde(default)]
+    pub slow_start: Option<Time>,
+    /// With a smaller share of usable instances all are used, since a few could not carry it all; `0%`: never, and
+    /// without a usable one the answer is 503. Default: `50%`.
+    #[serde(default)]
+    pub panic_below: Option<Percent>,
+    /// With a smaller share of usable instances in the nearest zone or the first priority, a part of the requests goes to
+    /// the next. Default: `70%`.
+    #[serde(default)]
+    pub spill_below: Option<Percent>,
     /// The protocol, where the scheme leaves it open. Default: as the scheme says, `http1` for `http://` and `https://`.
     #[serde(default)]
     pub protocol: Option<Spanned<Protocol>>,
@@ -47,6 +61,9 @@ pub struct Service {
     /// Active health checks. Default: none.
     #[serde(default)]
     pub health: Option<Health>,
+    /// Ejection of instances whose answers are bad or do not come. Default: none.
+    #[serde(default)]
+    pub outliers: Option<Outliers>,
     /// The path of a `.proto` file or a descriptor set, relative to the configuration, for gRPC methods.
     #[serde(default)]
     pub proto: Option<Spanned<String>>,
@@ -62,17 +79,10 @@ pub struct Instance {
     pub address: ServiceUrl,
     /// Its share of the requests, 0 (none) to 65535. Default: 1.
     pub weight: u16,
-}
-
-/// How an instance is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Balance {
-    /// In turn, by weight.
-    #[default]
-    RoundRobin,
-    /// The less busy of two chosen at random.
-    LeastRequest,
+    /// Lower ones are asked first. Default: 0.
+    pub priority: u8,
+    /// The zone that it is in: those in the gateway's own zone, or in none, are asked first. Default: none.
+    pub zone: Option<String>,
 }
 
 /// The protocol spoken to a service.
@@ -154,51 +164,16 @@ impl Default for Dns {
     }
 }
 
-/// Active health checks: a GET to every instance.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Health {
-    /// The path that is asked. Default: `/`.
-    #[serde(default = "root")]
-    pub path: Spanned<String>,
-    /// How often. Default: `10s`.
-    #[serde(default = "ten_seconds")]
-    pub every: Time,
-    /// Time for one answer. Default: `1s`.
-    #[serde(default = "one_second")]
-    pub timeout: Time,
-    /// So many good answers in a row make an instance healthy. Default: 2.
-    #[serde(default = "two")]
-    #[schemars(range(min = 1))]
-    pub healthy: std::num::NonZeroU8,
-    /// So many bad ones in a row make it unhealthy. Default: 3.
-    #[serde(default = "three")]
-    #[schemars(range(min = 1))]
-    pub unhealthy: std::num::NonZeroU8,
-}
-
-fn root() -> Spanned<String> {
-    Spanned::new("/".to_owned(), narthex_document::Span::NONE)
-}
-fn ten_seconds() -> Time {
-    Time::from_secs(10)
-}
-fn one_second() -> Time {
-    Time::from_secs(1)
-}
-const fn two() -> std::num::NonZeroU8 {
-    std::num::NonZeroU8::new(2).expect("2 is not 0")
-}
-const fn three() -> std::num::NonZeroU8 {
-    std::num::NonZeroU8::new(3).expect("3 is not 0")
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct InstanceMap {
     address: ServiceUrl,
     #[serde(default = "weight_one")]
     weight: u16,
+    #[serde(default)]
+    priority: u8,
+    #[serde(default)]
+    zone: Option<String>,
 }
 
 fn weight_one() -> u16 {
@@ -211,9 +186,10 @@ impl<'de> Deserialize<'de> for Instance {
         match &node.value {
             Value::Map(_) => {
                 let map: InstanceMap = read(&node)?;
-                Ok(Instance { address: map.address, weight: map.weight })
+                let InstanceMap { address, weight, priority, zone } = map;
+                Ok(Instance { address, weight, priority, zone })
             }
-            _ => Ok(Instance { address: read(&node)?, weight: 1 }),
+            _ => Ok(Instance::plain(read(&node)?)),
         }
     }
 }
@@ -225,12 +201,17 @@ impl JsonSchema for Instance {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let url = generator.subschema_for::<ServiceUrl>();
         json_schema!({
-            "description": "A url, or `{ address: url, weight: 1 }`.",
+            "description": "A url, or `{ address: url, weight: 1, priority: 0, zone: name }`.",
             "anyOf": [
                 url,
                 {
                     "type": "object",
-                    "properties": { "address": url, "weight": { "type": "integer", "minimum": 0, "maximum": 65535 } },
+                    "properties": {
+                        "address": url,
+                        "weight": { "type": "integer", "minimum": 0, "maximum": 65535 },
+                        "priority": { "type": "integer", "minimum": 0, "maximum": 255 },
+                        "zone": { "type": "string" }
+                    },
                     "required": ["address"],
                     "additionalProperties": false
                 }
@@ -270,10 +251,16 @@ impl JsonSchema for HostRule {
     }
 }
 
+impl Instance {
+    fn plain(address: ServiceUrl) -> Self {
+        Self { address, weight: 1, priority: 0, zone: None }
+    }
+}
+
 impl Service {
     /// Every instance as written: `url`, or the list.
     pub fn addresses(&self) -> Vec<Spanned<Instance>> {
-        let url = self.url.iter().map(|url| url.clone().map(|address| Instance { address, weight: 1 }));
+        let url = self.url.iter().map(|url| url.clone().map(Instance::plain));
         url.chain(self.instances.iter().cloned()).collect()
     }
 }

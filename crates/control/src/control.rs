@@ -27,6 +27,7 @@ use crate::listeners::Listeners;
 use check::{check, load_with_texts};
 
 pub use check::Refused;
+use status::instances_of;
 pub use status::{ServiceStatus, Status};
 
 /// How a gateway is started.
@@ -281,7 +282,7 @@ impl Control {
         let Compiled { mut snapshot, listeners, discovered, secured, .. } = compiled;
         snapshot.version = live.snapshot.version + 1;
         let snapshot = Arc::new(snapshot);
-        live.feeds.start(&mut live.keep, discovered, &snapshot).await;
+        live.feeds.start(&mut live.keep, discovered, &snapshot, &self.clock).await;
         live.certificates.start(secured);
         self.metrics.certificates(live.certificates.states());
         self.fleet.adopt(&snapshot).await;
@@ -363,7 +364,7 @@ impl Control {
                 .services
                 .iter()
                 .flatten()
-                .map(|service| ServiceStatus::of(service))
+                .map(|service| ServiceStatus::of(service, self.clock.monotonic()))
                 .collect(),
             certificates: live.certificates.status(),
             waiting: waiting(&live.snapshot),
@@ -381,6 +382,8 @@ impl Control {
             let live = self.live.lock().await;
             (live.snapshot.version, live.applied_unix)
         };
+        let services =
+            self.live.lock().await.snapshot.services.iter().flatten().map(|one| instances_of(one)).collect();
         let resources = narthex_net::system::resources();
         self.metrics.expose(&ProcessState {
             resident_bytes: resources.resident_bytes,
@@ -391,6 +394,7 @@ impl Control {
             config_applied_unix: applied,
             config_refused: self.refused.load(Ordering::Relaxed),
             log_dropped: self.fleet.access().map_or(0, |writer| writer.dropped()),
+            services,
         })
     }
 

@@ -12,22 +12,26 @@ use std::time::Duration;
 use narthex_contract::{AnyFeed, Feed, FeedKey, FeedOutput, FeedTask};
 use narthex_discovery::Discovery;
 use narthex_discovery::dns::{Dns, DnsSettings};
-use narthex_proxy::{Snapshot, State};
+use narthex_net::Clock;
+use narthex_proxy::{Member, Rules, Snapshot, State};
 use serde::Serialize;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use crate::compile::{Discovered, Keep};
+use crate::compile::{Discovered, Keep, Named};
+use crate::health::{self, Checks};
 
 /// How long activation waits for the first answer of new feeds.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
 
 /// What a service's looking-up depends on: unchanged, it goes on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq)]
 struct Wanted {
-    fixed: Vec<(SocketAddr, u32)>,
-    names: Vec<(String, u16, u32)>,
+    fixed: Vec<Member>,
+    names: Vec<Named>,
     dns: DnsSettings,
+    rules: Rules,
+    checks: Option<Checks>,
 }
 
 /// A service whose instances follow feeds.
@@ -39,7 +43,13 @@ struct Followed {
 }
 
 /// Ends a task when it is dropped.
-struct Ends(JoinHandle<()>);
+pub struct Ends(JoinHandle<()>);
+
+impl Ends {
+    pub fn new(task: JoinHandle<()>) -> Self {
+        Self(task)
+    }
+}
 
 impl Drop for Ends {
     fn drop(&mut self) {
@@ -90,8 +100,14 @@ pub struct Feeds {
 impl Feeds {
     /// Gives fixed addresses to their services, starts every feed that has not begun, and returns when each new one was
     /// answered, or has had its time.
-    pub async fn start(&mut self, keep: &mut Keep, discovered: Vec<Discovered>, snapshot: &Snapshot) {
-        let waits = self.follow(keep, discovered);
+    pub async fn start(
+        &mut self,
+        keep: &mut Keep,
+        discovered: Vec<Discovered>,
+        snapshot: &Snapshot,
+        clock: &Clock,
+    ) {
+        let Begun { waits, checked } = self.follow(keep, discovered, clock);
         let new: Vec<_> = keep.all_feeds().filter(|feed| feed.core().start(spawn)).collect();
         let all = async {
             for feed in &new {
@@ -99,6 +115,10 @@ impl Feeds {
             }
             for wait in waits {
                 wait.notified().await;
+            }
+            // Nobody is sent to an instance that was not asked whether it is well.
+            for state in checked {
+                health::first_results(state, clock.clone()).await;
             }
         };
         if tokio::time::timeout(FIRST_ANSWER, all).await.is_err() {
@@ -108,7 +128,7 @@ impl Feeds {
         keep.tidy();
     }
 
-    fn follow(&mut self, keep: &mut Keep, discovered: Vec<Discovered>) -> Vec<Arc<Notify>> {
+    fn follow(&mut self, keep: &mut Keep, discovered: Vec<Discovered>, clock: &Clock) -> Begun {
         self.services.retain(|name, followed| {
             let stays = discovered.iter().any(|one| one.service == *name);
             if !stays {
@@ -116,18 +136,27 @@ impl Feeds {
             }
             stays
         });
-        let mut waits = Vec::new();
+        let mut begun = Begun::default();
         for one in discovered {
-            let wanted = Wanted { fixed: one.fixed, names: one.names, dns: one.dns };
-            if self.services.get(&one.service).is_some_and(|followed| followed.wanted == wanted) {
+            let Discovered { service, state, fixed, names, dns, rules, checks } = one;
+            let wanted = Wanted { fixed, names, dns, rules, checks };
+            if self.services.get(&service).is_some_and(|followed| followed.wanted == wanted) {
                 continue;
             }
-            let (followed, wait) = begin(keep, &one.service, one.state, wanted);
-            self.services.insert(one.service, followed);
-            waits.extend(wait);
+            // The old tasks end before the new ones begin: two would each judge.
+            self.services.remove(&service);
+            let followed = begin(keep, &service, state, wanted, clock, &mut begun);
+            self.services.insert(service, followed);
         }
-        waits
+        begun
     }
+}
+
+/// What activation waits for.
+#[derive(Default)]
+struct Begun {
+    waits: Vec<Arc<Notify>>,
+    checked: Vec<Arc<State>>,
 }
 
 fn spawn(task: FeedTask) -> Box<dyn Send> {
@@ -157,49 +186,74 @@ fn report(snapshot: &Snapshot) {
 
 /// The parts of a service's set: each name's addresses, in the order of the configuration.
 struct Parts {
-    fixed: Vec<(SocketAddr, u32)>,
-    found: Mutex<Vec<Option<Vec<(SocketAddr, u32)>>>>,
+    fixed: Vec<Member>,
+    found: Mutex<Vec<Option<Vec<Member>>>>,
     state: Arc<State>,
 }
 
 impl Parts {
-    fn publish(&self, at: usize, addresses: Vec<(SocketAddr, u32)>) {
+    fn publish(&self, at: usize, addresses: Vec<Member>) {
         let mut found = self.found.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         found[at] = Some(addresses);
-        let all: Vec<_> =
-            self.fixed.iter().copied().chain(found.iter().flatten().flatten().copied()).collect();
+        let all: Vec<_> = self.fixed.iter().chain(found.iter().flatten().flatten()).cloned().collect();
         self.state.update(&all);
     }
 }
 
-fn begin(keep: &mut Keep, service: &str, state: Arc<State>, wanted: Wanted) -> (Followed, Vec<Arc<Notify>>) {
-    if wanted.names.is_empty() {
+fn begin(
+    keep: &mut Keep,
+    service: &str,
+    state: Arc<State>,
+    wanted: Wanted,
+    clock: &Clock,
+    begun: &mut Begun,
+) -> Followed {
+    // First the rules: who comes under active checks waits for the first one.
+    state.govern(wanted.rules.clone(), clock.monotonic());
+    let mut tasks = Vec::new();
+    if wanted.names.is_empty() || !wanted.fixed.is_empty() {
         state.update(&wanted.fixed);
-        return (Followed { wanted, state, _tasks: Vec::new() }, Vec::new());
     }
-    if !wanted.fixed.is_empty() {
-        state.update(&wanted.fixed);
+    if !wanted.names.is_empty() {
+        look_up_all(keep, service, &state, &wanted, &mut tasks, begun);
     }
+    if wanted.rules.needs_keeper() {
+        let keeping = health::keep(service.to_owned(), Arc::clone(&state), clock.clone());
+        tasks.push(Ends(tokio::spawn(keeping)));
+    }
+    if let Some(checks) = &wanted.checks {
+        let checking = health::check(service.into(), Arc::clone(&state), Arc::new(checks.clone()));
+        tasks.push(Ends(tokio::spawn(checking)));
+        begun.checked.push(Arc::clone(&state));
+    }
+    Followed { wanted, state, _tasks: tasks }
+}
+
+fn look_up_all(
+    keep: &mut Keep,
+    service: &str,
+    state: &Arc<State>,
+    wanted: &Wanted,
+    tasks: &mut Vec<Ends>,
+    begun: &mut Begun,
+) {
     let parts = Arc::new(Parts {
         fixed: wanted.fixed.clone(),
         found: Mutex::new(vec![None; wanted.names.len()]),
-        state: Arc::clone(&state),
+        state: Arc::clone(state),
     });
-    let (mut tasks, mut waits) = (Vec::new(), Vec::new());
-    for (at, (name, port, weight)) in wanted.names.iter().enumerate() {
+    for (at, named) in wanted.names.iter().enumerate() {
         let first = Arc::new(Notify::new());
-        waits.push(Arc::clone(&first));
+        begun.waits.push(Arc::clone(&first));
         let follower = Follower {
-            addresses: addresses_of(keep, name, wanted.dns),
+            addresses: addresses_of(keep, &named.name, wanted.dns),
             parts: Arc::clone(&parts),
             at,
-            port: *port,
-            weight: *weight,
+            named: named.clone(),
             service: service.to_owned(),
         };
         tasks.push(Ends(tokio::spawn(follower.follow(first))));
     }
-    (Followed { wanted, state, _tasks: tasks }, waits)
 }
 
 /// The addresses of a name: one feed for all services that look the same name up in the same way.
@@ -226,8 +280,7 @@ struct Follower {
     addresses: Feed<Vec<IpAddr>>,
     parts: Arc<Parts>,
     at: usize,
-    port: u16,
-    weight: u32,
+    named: Named,
     service: String,
 }
 
@@ -241,10 +294,16 @@ impl Follower {
             if let Some(trouble) = self.addresses.core().trouble() {
                 tracing::warn!(service, %trouble, "cannot look a name up: the last known instances stay");
             }
-            let instance = |ip: &IpAddr| (SocketAddr::new(*ip, self.port), self.weight);
+            let Named { port, weight, place, .. } = &self.named;
+            let instance = |ip: &IpAddr| Member {
+                address: SocketAddr::new(*ip, *port),
+                weight: *weight,
+                place: place.clone(),
+            };
             let addresses: Option<Vec<_>> = self.addresses.read(|all| all.iter().map(instance).collect());
             if let Some(addresses) = addresses.filter(|addresses| *addresses != known) {
-                tracing::info!(service, ?addresses, "instances changed");
+                let at: Vec<_> = addresses.iter().map(|member| member.address).collect();
+                tracing::info!(service, addresses = ?at, "instances changed");
                 self.parts.publish(self.at, addresses.clone());
                 known = addresses;
             }

@@ -7,6 +7,7 @@ mod certificates;
 mod compile;
 mod control;
 mod feeds;
+mod health;
 mod last_good;
 mod listeners;
 mod simulate;

@@ -10,7 +10,9 @@ use narthex_wire::Scheme;
 use crate::converse::{Attempt, converse};
 use crate::exchange::{Interrupt, Line, Run};
 use crate::forwarded;
-use crate::service::{Call, Calling, Failure, HostRule, Service};
+use crate::service::{
+    Balance, Call, Calling, Failure, HostRule, Instance, Outcome, Service, Wish, http_of_grpc,
+};
 use crate::snapshot::{PathEdit, Route};
 
 /// Instances that are tried where none could have begun to process the request.
@@ -28,15 +30,17 @@ pub async fn forward(
     run.exchange.service = Some(Arc::clone(&service.name));
     prepare(run, line, service, route);
     run.exchange.timings.service_begun = line.worker.now();
+    let wish = Wish::of(&service.settings.balance, &run.exchange, &mut run.scratch);
     let mut avoid = None;
     let mut replays = 0;
     loop {
         run.exchange.attempts += 1;
-        let (failure, instance) = match attempt(run, line, service, route, avoid).await? {
+        let (failure, instance) = match attempt(run, line, service, route, (avoid, wish)).await? {
             Ok(Attempt::Answered(call)) => {
                 run.exchange.answered = narthex_contract::Answered::Service;
                 let took = run.exchange.timings.first_byte - run.exchange.timings.service_begun;
                 service.series.answered(line.worker.index(), took);
+                stick(run, service, &call.instance, &wish);
                 return Ok(Ok(call));
             }
             Ok(Attempt::Refused(reply)) => return Ok(Err(reply)),
@@ -126,28 +130,81 @@ async fn open(
 
 type Failed = (Failure, Option<u64>);
 
+/// Tells the client by which cookie it comes back to this instance.
+fn stick(run: &mut Run, service: &Service, instance: &Instance, wish: &Wish) {
+    let Balance::Sticky(sticky) = &service.settings.balance else { return };
+    if let Some(tag) = service.instances().tag_of(instance, wish) {
+        let stored = run.response.head.append_raw(b"Set-Cookie", sticky.write(&tag).as_bytes());
+        debug_assert!(stored.is_ok(), "name and attributes are checked where they are configured");
+    }
+}
+
+/// A try in work: what becomes of it is told to the service, even if it is dropped.
+struct Watched<'w> {
+    service: &'w Service,
+    instance: Arc<Instance>,
+    worker: &'w crate::Worker,
+    begun: u64,
+    outcome: Outcome,
+}
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        self.service.observe(&self.instance, &self.outcome, self.worker.now());
+    }
+}
+
+impl Watched<'_> {
+    /// Notes the outcome: of a response, by its head.
+    fn end(mut self, run: &Run, ended: &Result<Attempt, Failure>) {
+        self.outcome = match ended {
+            Ok(Attempt::Answered(_)) => {
+                let code = run.response.head.get_str("grpc-status");
+                let code = code.and_then(|code| std::str::from_utf8(code).ok()?.parse::<u8>().ok());
+                let status = code.map_or(run.response.status, http_of_grpc);
+                Outcome::Answered { status, took: run.exchange.timings.first_byte.saturating_sub(self.begun) }
+            }
+            Ok(Attempt::Refused(_)) => Outcome::Abandoned,
+            Err(failure) => Outcome::failed(failure.reason),
+        };
+    }
+}
+
 async fn attempt(
     run: &mut Run,
     line: &mut Line<'_>,
     service: &Arc<Service>,
     route: &Route,
-    avoid: Option<u64>,
+    (avoid, wish): (Option<u64>, Wish),
 ) -> Result<Result<Attempt, Failed>, Interrupt> {
     run.response.clear();
-    let calling = match Calling::begin(service, line.worker, avoid) {
+    let calling = match Calling::begin(service, line.worker, avoid.as_slice(), wish) {
         Ok(calling) => calling,
         Err(failure) => return Ok(Err((failure, None))),
     };
     let instance = calling.instance.id;
     run.exchange.instance = Some(calling.instance.address);
-    let call = match calling.reuse(line.worker, &run.exchange.request) {
-        Ok(call) => call,
-        Err(calling) => match open(run, line, service, route, calling).await? {
-            Ok(call) => call,
-            Err(failure) => return Ok(Err((failure, Some(instance)))),
-        },
+    let worker = line.worker;
+    let watched = service.is_observed().then(|| Watched {
+        service,
+        instance: Arc::clone(&calling.instance),
+        worker,
+        begun: worker.now(),
+        outcome: Outcome::Abandoned,
+    });
+    let call = match calling.reuse(worker, &run.exchange.request) {
+        Ok(call) => Ok(call),
+        Err(calling) => open(run, line, service, route, calling).await?,
     };
-    run.exchange.timings.connected = line.worker.now();
-    let outcome = converse(run, line, service, route, call).await?;
-    Ok(outcome.map_err(|failure| (failure, Some(instance))))
+    let ended = match call {
+        Ok(call) => {
+            run.exchange.timings.connected = worker.now();
+            converse(run, line, service, route, call).await?
+        }
+        Err(failure) => Err(failure),
+    };
+    if let Some(watched) = watched {
+        watched.end(run, &ended);
+    }
+    Ok(ended.map_err(|failure| (failure, Some(instance))))
 }

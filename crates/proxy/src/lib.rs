@@ -34,7 +34,9 @@ pub use routing::RequestFacts;
 pub use routing::host_without_port;
 pub use secure::ListenerTls;
 pub use service::{
-    Balance, HostRule, Instance, InstanceSet, Protocol, Service, ServiceTimes, Settings, State,
+    Balance, Call, CheckRules, CookieRules, EjectCause, FailureShare, Health, HealthChange, HostRule,
+    Instance, InstanceSet, Member, OutlierRules, Protocol, Rules, SameSite, Service, ServiceTimes, Settings,
+    Spread, State, Sticky, StickyKey, SuccessRate, Tick, Whereabouts,
 };
 pub use snapshot::{
     DeadlineScope, FallbackStep, Gateway, ListenerBounds, ListenerPlan, PathEdit, Route, RouteTimes,

@@ -110,6 +110,24 @@ pub struct ProcessState {
     pub config_applied_unix: u64,
     pub config_refused: u64,
     pub log_dropped: u64,
+    pub services: Vec<ServiceState>,
+}
+
+/// A service's instances at one moment.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct ServiceState {
+    pub service: String,
+    /// Too few instances are well, and all are used.
+    pub is_panic: bool,
+    pub instances: Vec<InstanceState>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceState {
+    pub address: std::net::SocketAddr,
+    pub is_healthy: bool,
+    pub is_ejected: bool,
 }
 
 /// A certificate in use.

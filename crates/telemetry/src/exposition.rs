@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use crate::catalogue::CLASSES;
 use crate::counter::SHARED_BUCKETS;
-use crate::{CertificateState, Counter, Histogram, Metrics, ProcessState, WorkerMetrics};
+use crate::{CertificateState, Counter, Histogram, InstanceState, Metrics, ProcessState, WorkerMetrics};
 
 impl Metrics {
     /// The whole page.
@@ -18,6 +18,7 @@ impl Metrics {
 fn write_all(metrics: &Metrics, process: &ProcessState, out: &mut String) -> fmt::Result {
     write_routes(metrics, out)?;
     write_services(metrics, out)?;
+    write_instances(process, out)?;
     head(out, "narthex_refused_total", "counter", "Answers that the gateway itself made, by reason.")?;
     for (reason, count) in metrics.all_reasons() {
         writeln!(out, "narthex_refused_total{{reason=\"{reason}\"}} {count}")?;
@@ -84,6 +85,38 @@ fn write_services(metrics: &Metrics, out: &mut String) -> fmt::Result {
     for service in &services {
         let cells = service.cells.iter().filter_map(|cell| cell.get()).map(|c| &c.first_byte);
         write_histogram(out, name, &format!("service=\"{}\"", service.service), cells)?;
+    }
+    Ok(())
+}
+
+fn write_instances(process: &ProcessState, out: &mut String) -> fmt::Result {
+    let name = "narthex_service_panic";
+    head(out, name, "gauge", "1 where too few instances of a service are well, and all are used.")?;
+    for one in &process.services {
+        writeln!(out, "{name}{{service=\"{}\"}} {}", one.service, u8::from(one.is_panic))?;
+    }
+    type Value = fn(&InstanceState) -> bool;
+    let gauges: [(&str, &str, Value); 2] = [
+        (
+            "narthex_service_instance_healthy",
+            "1 where an instance is well, by active checks and by what requests met with.",
+            |instance| instance.is_healthy,
+        ),
+        (
+            "narthex_service_instance_ejected",
+            "1 where an instance is ejected, by what requests met with.",
+            |instance| instance.is_ejected,
+        ),
+    ];
+    for (name, help, value) in gauges {
+        head(out, name, "gauge", help)?;
+        for one in &process.services {
+            for instance in &one.instances {
+                let (service, address) = (&one.service, instance.address);
+                let value = u8::from(value(instance));
+                writeln!(out, "{name}{{service=\"{service}\",instance=\"{address}\"}} {value}")?;
+            }
+        }
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! File -> Snapshot. Finds every problem that needs a registry or the router; starts nothing, binds nothing.
 
+mod balance;
 mod certificates;
 mod chains;
 mod host;
@@ -25,7 +26,7 @@ use narthex_telemetry::Metrics;
 
 pub use certificates::{Holder, Secured, client_tls, server_settings};
 pub use keep::{Keep, Kinds};
-pub use services::Discovered;
+pub use services::{Discovered, Named};
 
 /// A listener as compiled.
 pub struct ListenerSpec {
@@ -208,17 +209,9 @@ impl<'w> Work<'w> {
                 self.error("not_available", proxy.span, "`trusted_proxies` is not available", help);
             }
         }
-        for (name, service) in file.services.iter() {
+        for (_, service) in file.services.iter() {
             if let Some(proto) = &service.proto {
                 self.error("not_available", proto.span, "gRPC transcoding is not available", later);
-            }
-            if service.health.is_some() {
-                self.error(
-                    "not_available",
-                    name.span,
-                    "active health checks (`health`) are not available",
-                    later,
-                );
             }
         }
         if let Some(admin) = &file.admin {

@@ -9,20 +9,33 @@ use narthex_contract::ServiceId;
 use narthex_discovery::dns::DnsSettings;
 use narthex_document::{Name, Spanned};
 use narthex_net::H2Limits;
-use narthex_proxy::{Balance, HostRule, Protocol, Service, ServiceTimes, Settings, State};
+use narthex_proxy::{HostRule, Member, Protocol, Rules, Service, ServiceTimes, Settings, State, Whereabouts};
 use narthex_wire::{Authority, Limits};
 
-use super::Work;
+use super::{Work, balance};
+use crate::health::Checks;
 
 /// Where a service's instances come from.
 pub struct Discovered {
     pub service: String,
     pub state: Arc<State>,
-    /// Addresses that need no look-up, with weights.
-    pub fixed: Vec<(SocketAddr, u32)>,
-    /// (name, port, weight) to be looked up.
-    pub names: Vec<(String, u16, u32)>,
+    /// Addresses that need no look-up.
+    pub fixed: Vec<Member>,
+    /// To be looked up.
+    pub names: Vec<Named>,
     pub dns: DnsSettings,
+    /// What its instances are judged by.
+    pub rules: Rules,
+    pub checks: Option<Checks>,
+}
+
+/// A name, each of whose addresses is an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    pub name: String,
+    pub port: u16,
+    pub weight: u32,
+    pub place: Whereabouts,
 }
 
 pub(super) fn compile(work: &mut Work<'_>) -> (Vec<Option<Arc<Service>>>, Vec<Discovered>) {
@@ -42,7 +55,9 @@ pub(super) fn compile(work: &mut Work<'_>) -> (Vec<Option<Arc<Service>>>, Vec<Di
         let Some(settings) = settings(work, name, service) else { continue };
         let state = Arc::clone(work.keep.services.entry(text.to_owned()).or_insert_with(State::new));
         let series = work.metrics.service(text);
-        discovered.push(addresses(text, service, &state));
+        let checks = service.health.as_ref().map(|health| Checks::new(health, service, &settings));
+        let rules = balance::rules(file, service, &settings);
+        discovered.push(Discovered { rules, checks, ..addresses(text, service, &state) });
         let service = Service::new(Arc::clone(name.shared()), settings, series, state);
         services[id.0 as usize] = Some(Arc::new(service));
     }
@@ -91,6 +106,7 @@ fn settings(work: &mut Work<'_>, name: &Spanned<Name>, service: &config::Service
     let bounds = &service.bounds;
     let addresses = service.addresses();
     let first = addresses.first()?;
+    let balance = balance::balance(work, name, service)?;
     let mut checked = |text: &str| {
         let help = "write a host name or an IP address, with or without a port";
         let message = format!("`{text}` is not a host that can be sent");
@@ -111,10 +127,8 @@ fn settings(work: &mut Work<'_>, name: &Spanned<Name>, service: &config::Service
         tls,
         host,
         authority,
-        balance: match service.balance {
-            config::Balance::RoundRobin => Balance::RoundRobin,
-            config::Balance::LeastRequest => Balance::LeastRequest,
-        },
+        balance,
+        outliers: service.outliers.as_ref().map(balance::outliers),
         times: ServiceTimes {
             connect: times.connect.0,
             tls: times.tls.0,
@@ -144,9 +158,12 @@ fn addresses(name: &str, service: &config::Service, state: &Arc<State>) -> Disco
     let (mut fixed, mut names) = (Vec::new(), Vec::new());
     for instance in service.addresses() {
         let weight = u32::from(instance.weight);
+        let zone = instance.zone.as_deref().map(Arc::from);
+        let place = Whereabouts { priority: instance.priority, zone };
+        let port = instance.address.port;
         match instance.address.ip() {
-            Some(ip) => fixed.push((SocketAddr::new(ip, instance.address.port), weight)),
-            None => names.push((instance.address.host.clone(), instance.address.port, weight)),
+            Some(ip) => fixed.push(Member { address: SocketAddr::new(ip, port), weight, place }),
+            None => names.push(Named { name: instance.address.host.clone(), port, weight, place }),
         }
     }
     let dns = DnsSettings {
@@ -157,5 +174,6 @@ fn addresses(name: &str, service: &config::Service, state: &Arc<State>) -> Disco
             SocketAddr::new(server.ip.unwrap_or(std::net::Ipv4Addr::LOCALHOST.into()), server.port)
         }),
     };
-    Discovered { service: name.to_owned(), state: Arc::clone(state), fixed, names, dns }
+    let (rules, checks) = (Rules::default(), None);
+    Discovered { service: name.to_owned(), state: Arc::clone(state), fixed, names, dns, rules, checks }
 }

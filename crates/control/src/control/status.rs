@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use narthex_proxy::Service;
+use narthex_proxy::{Health, Instance, Service};
+use narthex_telemetry::{InstanceState, ServiceState};
 use serde::Serialize;
 
 use super::Source;
@@ -35,6 +36,8 @@ pub struct Status {
 pub struct ServiceStatus {
     pub requests_in_flight: usize,
     pub connections: usize,
+    /// Too few instances are well, and all are used.
+    pub panic: bool,
     pub instances: Vec<InstanceStatus>,
 }
 
@@ -43,21 +46,60 @@ pub struct InstanceStatus {
     pub address: SocketAddr,
     pub weight: u32,
     pub in_flight: u32,
+    /// `healthy`, `unhealthy`, `ejected`, `unknown`.
+    pub health: &'static str,
+    /// Why it is ejected.
+    pub cause: Option<&'static str>,
+    /// What it takes to answer, where requests go by that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ewma_ms: Option<f64>,
+}
+
+impl InstanceStatus {
+    fn of(instance: &Instance, now: u64) -> Self {
+        let health = instance.standing.health();
+        let ewma = instance.standing.ewma.read(now);
+        Self {
+            address: instance.address,
+            weight: instance.weight,
+            in_flight: instance.in_flight(),
+            health: health.as_str(),
+            cause: match health {
+                Health::Ejected(cause) => Some(cause.as_str()),
+                _ => None,
+            },
+            ewma_ms: (ewma > 0).then_some(ewma as f64 / 1e6),
+        }
+    }
+}
+
+/// What the metrics say of a service's instances.
+pub(super) fn instances_of(service: &Service) -> ServiceState {
+    let set = service.instances();
+    let instances = set.all.iter().map(|instance| {
+        let health = instance.standing.health();
+        InstanceState {
+            address: instance.address,
+            is_healthy: health == Health::Well,
+            is_ejected: matches!(health, Health::Ejected(_)),
+        }
+    });
+    ServiceState {
+        service: service.name.to_string(),
+        is_panic: set.is_panic(),
+        instances: instances.collect(),
+    }
 }
 
 impl ServiceStatus {
     /// The service's name and how it is now.
-    pub(super) fn of(service: &Service) -> (String, Self) {
-        let instances = service.instances();
-        let instances = instances.all.iter().map(|instance| InstanceStatus {
-            address: instance.address,
-            weight: instance.weight,
-            in_flight: instance.in_flight(),
-        });
+    pub(super) fn of(service: &Service, now: u64) -> (String, Self) {
+        let set = service.instances();
         let status = Self {
             requests_in_flight: service.state().requests_in_flight(),
             connections: service.state().open_connections(),
-            instances: instances.collect(),
+            panic: set.is_panic(),
+            instances: set.all.iter().map(|instance| InstanceStatus::of(instance, now)).collect(),
         };
         (service.name.to_string(), status)
     }

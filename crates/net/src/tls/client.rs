@@ -99,6 +99,21 @@ impl ClientTls {
     }
 }
 
+impl ClientTls {
+    /// For whoever speaks TLS to an instance on other sockets than a worker's.
+    pub fn config(&self) -> &Arc<ClientConfig> {
+        &self.config
+    }
+
+    /// The name that is asked for at this address.
+    pub fn server_name(&self, ip: std::net::IpAddr) -> ServerName<'static> {
+        match &self.name {
+            NameCheck::Name(name) => name.clone(),
+            NameCheck::Address => ServerName::IpAddress(ip.into()),
+        }
+    }
+}
+
 fn roots(wanted: &Roots) -> Result<Arc<RootCertStore>, String> {
     match wanted {
         Roots::System => system_roots(),

@@ -9,6 +9,7 @@ use narthex_net::tls::ClientTls;
 use narthex_net::{H1Client, H2Client, HeadError, Outbound, Stream, connect_h2, is_unprocessed};
 use narthex_wire::{ParseError, RequestHead};
 
+use super::balance::{Draw, Wish};
 use super::pool::StreamPlace;
 use super::{Instance, Place, Protocol, Service, Settings};
 use crate::Worker;
@@ -97,13 +98,19 @@ impl Drop for Account {
 
 impl Calling {
     /// Picks an instance; fails at once where there is none or the service is at its maximum.
-    pub fn begin(service: &Arc<Service>, worker: &Worker, avoid: Option<u64>) -> Result<Self, Failure> {
+    pub fn begin(
+        service: &Arc<Service>,
+        worker: &Worker,
+        avoid: &[u64],
+        wish: Wish,
+    ) -> Result<Self, Failure> {
         let Some(place) = service.state.enter(|state| &state.requests, service.settings.max_requests) else {
             return Err(Failure::new(core::SERVICE_BUSY, "max_requests is reached").unprocessed());
         };
         let set = service.state.instances.load();
-        let position = worker.next_position();
-        let picked = set.pick(service.settings.balance, position, worker.random(), avoid);
+        let (position, random) = (worker.next_position(), worker.random());
+        let draw = Draw { position, random, now: worker.now(), wish, avoid };
+        let picked = set.pick(&service.settings.balance, &draw);
         let Some(instance) = picked.cloned() else {
             return Err(Failure::new(core::NO_INSTANCE, "the service has no instance").unprocessed());
         };

@@ -1,12 +1,21 @@
 //! A service: its instances, its bounds, its shared accounts. Lives as long as any snapshot names it.
 
+mod balance;
 mod call;
-mod pick;
+mod health;
+mod outcome;
 mod pool;
+mod state;
 
+pub use balance::{Balance, CookieRules, InstanceSet, SameSite, Spread, Sticky, StickyKey, Wish};
 pub use call::{Call, Calling, Failure};
-pub use pick::Balance;
+pub use health::{
+    CheckRules, EjectCause, FailureShare, Health, HealthChange, OutlierRules, Rules, Standing, SuccessRate,
+    Tick,
+};
+pub use outcome::{Outcome, http_of_grpc};
 pub use pool::Pools;
+pub use state::State;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -77,6 +86,8 @@ pub struct Settings {
     /// The service's own host and port: what it is told where the client asked for none (HTTP/1.0).
     pub authority: Authority,
     pub balance: Balance,
+    /// Requests are counted for the ejection of instances.
+    pub outliers: Option<OutlierRules>,
     pub times: ServiceTimes,
     pub limits: Limits,
     pub h2: H2Limits,
@@ -96,6 +107,7 @@ impl Default for Settings {
             host: HostRule::Keep,
             authority: Authority::parse("localhost").expect("it is a host name"),
             balance: Balance::RoundRobin,
+            outliers: None,
             times: ServiceTimes::default(),
             limits: Limits::default(),
             h2: H2Limits::default(),
@@ -107,88 +119,40 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// Whether anything here learns from the outcome of tries.
+    fn is_observed(&self) -> bool {
+        self.outliers.is_some() || matches!(self.balance, Balance::Ewma)
+    }
+}
+
 /// A named upstream.
 pub struct Service {
     pub name: Arc<str>,
     pub settings: Settings,
     pub series: Arc<ServiceSeries>,
     state: Arc<State>,
-}
-
-/// What outlives a reload, as long as the service keeps its name.
-pub struct State {
-    instances: ArcSwap<InstanceSet>,
-    requests: AtomicUsize,
-    connections: AtomicUsize,
-    /// Somebody found the service at its maximum of connections: who has an idle one gives it up.
-    wanted: AtomicBool,
+    /// Somebody learns from the outcome of each try.
+    is_observed: bool,
 }
 
 impl Service {
     pub fn new(name: Arc<str>, settings: Settings, series: Arc<ServiceSeries>, state: Arc<State>) -> Self {
-        Self { name, settings, series, state }
+        let is_observed = settings.is_observed();
+        Self { name, settings, series, state, is_observed }
     }
 
     pub fn state(&self) -> &Arc<State> {
         &self.state
     }
 
+    /// Whether `observe` does anything: a plain service's tries are not watched.
+    pub fn is_observed(&self) -> bool {
+        self.is_observed
+    }
+
     pub fn instances(&self) -> Arc<InstanceSet> {
         self.state.instances.load_full()
-    }
-}
-
-impl State {
-    pub fn new() -> Arc<Self> {
-        Arc::new(Self {
-            instances: ArcSwap::from_pointee(InstanceSet::default()),
-            requests: AtomicUsize::new(0),
-            connections: AtomicUsize::new(0),
-            wanted: AtomicBool::new(false),
-        })
-    }
-
-    /// These addresses are the service from now on. Instances that stay keep their accounts; those that are gone
-    /// finish what they have begun.
-    pub fn update(&self, addresses: &[(SocketAddr, u32)]) {
-        let old = self.instances.load_full();
-        let instances: Vec<_> = addresses
-            .iter()
-            .map(|(address, weight)| {
-                let same = old.all.iter().find(|known| known.address == *address && known.weight == *weight);
-                same.map_or_else(|| Arc::new(Instance::new(*address, *weight)), Arc::clone)
-            })
-            .collect();
-        for known in &old.all {
-            if !instances.iter().any(|kept| Arc::ptr_eq(kept, known)) {
-                known.removed.store(true, Ordering::Release);
-            }
-        }
-        self.instances.store(Arc::new(InstanceSet::new(instances)));
-    }
-
-    /// No configuration names the service any more: idle connections to it are closed. Exchanges that began before still
-    /// find its instances.
-    pub fn retire(&self) {
-        for instance in &self.instances.load().all {
-            instance.removed.store(true, Ordering::Release);
-        }
-    }
-
-    /// Requests that are being answered.
-    pub fn requests_in_flight(&self) -> usize {
-        self.requests.load(Ordering::Relaxed)
-    }
-
-    pub fn open_connections(&self) -> usize {
-        self.connections.load(Ordering::Relaxed)
-    }
-
-    /// Takes a place among at most `max`; given back on drop.
-    fn enter(self: &Arc<Self>, which: fn(&Self) -> &AtomicUsize, max: usize) -> Option<Place> {
-        let count = which(self).fetch_add(1, Ordering::AcqRel);
-        let place = Place { state: Arc::clone(self), which };
-        (count < max).then_some(place)
     }
 }
 
@@ -211,26 +175,58 @@ impl Drop for Place {
     }
 }
 
+/// One address of a service, as discovery or the configuration says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    pub address: SocketAddr,
+    pub weight: u32,
+    pub place: Whereabouts,
+}
+
+/// Where an instance stands among the others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Whereabouts {
+    /// Lower comes first.
+    pub priority: u8,
+    /// `None`: as near as the gateway's own.
+    pub zone: Option<Arc<str>>,
+}
+
+impl From<(SocketAddr, u32)> for Member {
+    fn from((address, weight): (SocketAddr, u32)) -> Self {
+        Self { address, weight, place: Whereabouts::default() }
+    }
+}
+
 /// One address of a service.
 pub struct Instance {
     /// Unique in this process: the key of its pools.
     pub id: u64,
     pub address: SocketAddr,
     pub weight: u32,
+    pub place: Whereabouts,
+    pub standing: Arc<Standing>,
     in_flight: AtomicU32,
     removed: AtomicBool,
 }
 
 impl Instance {
-    fn new(address: SocketAddr, weight: u32) -> Self {
+    /// `standing`: what is known of the address already.
+    fn new(member: Member, standing: Option<Arc<Standing>>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
-            address,
-            weight,
+            address: member.address,
+            weight: member.weight,
+            place: member.place,
+            standing: standing.unwrap_or_default(),
             in_flight: AtomicU32::new(0),
             removed: AtomicBool::new(false),
         }
+    }
+
+    fn is(&self, member: &Member) -> bool {
+        self.address == member.address && self.weight == member.weight && self.place == member.place
     }
 
     pub fn in_flight(&self) -> u32 {
@@ -240,20 +236,5 @@ impl Instance {
     /// No longer one of its service's: its idle connections are closed.
     pub fn is_removed(&self) -> bool {
         self.removed.load(Ordering::Acquire)
-    }
-}
-
-/// The instances of a service at one moment.
-#[derive(Default)]
-pub struct InstanceSet {
-    pub all: Vec<Arc<Instance>>,
-    /// Indexes in the order of smooth weighted round robin.
-    schedule: Box<[u16]>,
-}
-
-impl InstanceSet {
-    fn new(all: Vec<Arc<Instance>>) -> Self {
-        let weights: Vec<_> = all.iter().map(|instance| instance.weight).collect();
-        Self { schedule: pick::schedule(&weights), all }
     }
 }
