@@ -99,3 +99,35 @@ fn random_and_ewma_use_everybody() {
         assert!(used.len() >= least, "{balance}: {used:?}");
     }
 }
+
+#[test]
+fn a_header_chooses_among_labels() {
+    let sites = sites();
+    let on = |fallback: &str| {
+        let labelled = |at: usize, label: &str| {
+            format!("{{ address: \"{}\", labels: {{ version: {label} }} }}", sites[at].url())
+        };
+        let text = format!(
+            "narthex: 1\nlisteners: {{ main: {{ address: \"127.0.0.1:0\" }} }}\n\
+             services: {{ s: {{ instances: [ {}, {}, {} ], subset: {{ header: X-Version, label: version, fallback: {fallback} }} }} }}\n\
+             gateways: {{ g: {{ listeners: [main], routes: {{ all: {{ match: \"/users/{{id}}\", public: true, to: s }} }} }} }}\n",
+            labelled(0, "v1"),
+            labelled(1, "v1"),
+            labelled(2, "v2")
+        );
+        Gateway::start(&text).unwrap_or_else(|problems| panic!("{problems}"))
+    };
+    let (any, none) = (on("any"), on("none"));
+    let used = |gateway: &Gateway, field: &str| -> BTreeSet<String> {
+        (0..9).map(|_| ask(gateway, "/users/1", field).text()).collect()
+    };
+    let of = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+    for gateway in [&any, &none] {
+        assert_eq!(used(gateway, "X-Version: v1\r\n"), of(&["a", "b"]));
+        assert_eq!(used(gateway, "X-Version: v2\r\n"), of(&["c"]));
+        assert_eq!(used(gateway, ""), of(&["a", "b", "c"]));
+    }
+    assert_eq!(used(&any, "X-Version: v3\r\n"), of(&["a", "b", "c"]));
+    let refused = ask(&none, "/users/1", "X-Version: v3\r\n");
+    assert_eq!((refused.status, refused.reason()), (503, "no_instance".to_owned()));
+}

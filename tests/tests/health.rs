@@ -212,7 +212,7 @@ fn tls_is_spoken_and_proven_as_for_requests() {
     let port = secure.address("main").unwrap().port();
     let on = |ca: &str, name: &str| {
         gateway(&format!(
-            "    url: \"https://127.0.0.1:{port}\"\n    panic_below: 0%\n    tls: {{ ca: {}, name: {name} }}\n    \
+            "    url: \"https://127.0.0.1:{port}\"\n    host: s.test\n    panic_below: 0%\n    tls: {{ ca: {}, name: {name} }}\n    \
              health: {{ every: 100ms, timeout: 5s }}",
             block(ca)
         ))

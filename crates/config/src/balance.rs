@@ -59,6 +59,30 @@ impl std::fmt::Debug for Sticky {
     }
 }
 
+/// Instances that a header chooses among, by their labels.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Subset {
+    /// The request's header. Without it every instance may answer.
+    pub header: Spanned<String>,
+    /// The label that must have the header's value.
+    pub label: Spanned<String>,
+    /// What happens where no usable instance has it: `any` other one answers, or `none`: 503. Default: `any`.
+    #[serde(default)]
+    pub fallback: SubsetFallback,
+}
+
+/// What happens where no usable instance has the label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SubsetFallback {
+    /// Every instance may answer.
+    #[default]
+    Any,
+    /// 503 `no_instance`.
+    None,
+}
+
 /// When a browser sends a cookie along with requests from other sites.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -40,7 +40,7 @@ pub struct Health {
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub port: Option<NonZeroU16>,
-    /// The `Host` that `http` sends. Default: that of the service's url.
+    /// The `Host` that `http` and `grpc` send. Default: the service's `host` where it is a name, or that of its url.
     #[serde(default)]
     pub host: Option<Spanned<String>>,
     /// What `grpc` asks for by name. Default: the whole server.
@@ -262,11 +262,9 @@ impl Outliers {
             }
         }
         if self.eject_max.0 < self.eject.0 {
-            wrong(
-                self.eject_max.span,
-                "the longest ejection is shorter than the first",
-                "write at least the time of `eject`",
-            );
+            let help = format!("write at most {}, or a longer `eject_max`", self.eject_max.value);
+            let message = "the first ejection is longer than the longest may be";
+            wrong(self.eject.span, message, &help);
         }
         if let Some(rate) = &self.success_rate {
             if *rate.instances < 2 {

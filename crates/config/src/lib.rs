@@ -22,7 +22,7 @@ mod test_case;
 mod tls;
 mod url;
 
-pub use balance::{Balance, SameSite, Sticky};
+pub use balance::{Balance, SameSite, Sticky, Subset, SubsetFallback};
 pub use bounds::{Bounds, BoundsRow, ServiceBounds, table as bounds_table};
 pub use check::check;
 pub use file::{AccessLog, Admin, File, LogFormat, Version, Workers};

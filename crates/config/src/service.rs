@@ -1,6 +1,6 @@
 //! Services: where their instances are, how they are spoken to and for how long.
 
-use crate::balance::Balance;
+use crate::balance::{Balance, Subset};
 use crate::bounds::ServiceBounds;
 use crate::health::{Health, Outliers};
 use crate::tls::ServiceTls;
@@ -9,6 +9,7 @@ use narthex_document::{Node, Percent, Spanned, Time, Value, read};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de::Error};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// A named service: one address or several.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -17,12 +18,15 @@ pub struct Service {
     /// Scheme, host and port. A DNS name may stand for several instances. Either this or `instances`.
     #[serde(default)]
     pub url: Option<Spanned<ServiceUrl>>,
-    /// The instances: urls, or `{ address: url, weight: 1, priority: 0, zone: name }`.
+    /// The instances: urls, or `{ address: url, weight: 1, priority: 0, zone: name, labels: {} }`.
     #[serde(default)]
     pub instances: Vec<Spanned<Instance>>,
     /// How an instance is chosen. Default: `round_robin`.
     #[serde(default)]
     pub balance: Spanned<Balance>,
+    /// Which instances a request may go to, by a header and their labels. Default: all.
+    #[serde(default)]
+    pub subset: Option<Subset>,
     /// How long an instance takes to its full share of the requests, from a tenth of it on, after it has come or come back.
     /// Default: none.
     #[serde(default)]
@@ -83,6 +87,8 @@ pub struct Instance {
     pub priority: u8,
     /// The zone that it is in: those in the gateway's own zone, or in none, are asked first. Default: none.
     pub zone: Option<String>,
+    /// What `subset` may ask for, such as `{ version: v2 }`. Default: none.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// The protocol spoken to a service.
@@ -174,6 +180,8 @@ struct InstanceMap {
     priority: u8,
     #[serde(default)]
     zone: Option<String>,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
 }
 
 fn weight_one() -> u16 {
@@ -186,8 +194,8 @@ impl<'de> Deserialize<'de> for Instance {
         match &node.value {
             Value::Map(_) => {
                 let map: InstanceMap = read(&node)?;
-                let InstanceMap { address, weight, priority, zone } = map;
-                Ok(Instance { address, weight, priority, zone })
+                let InstanceMap { address, weight, priority, zone, labels } = map;
+                Ok(Instance { address, weight, priority, zone, labels })
             }
             _ => Ok(Instance::plain(read(&node)?)),
         }
@@ -201,7 +209,7 @@ impl JsonSchema for Instance {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let url = generator.subschema_for::<ServiceUrl>();
         json_schema!({
-            "description": "A url, or `{ address: url, weight: 1, priority: 0, zone: name }`.",
+            "description": "A url, or `{ address: url, weight: 1, priority: 0, zone: name, labels: {} }`.",
             "anyOf": [
                 url,
                 {
@@ -210,7 +218,8 @@ impl JsonSchema for Instance {
                         "address": url,
                         "weight": { "type": "integer", "minimum": 0, "maximum": 65535 },
                         "priority": { "type": "integer", "minimum": 0, "maximum": 255 },
-                        "zone": { "type": "string" }
+                        "zone": { "type": "string" },
+                        "labels": { "type": "object", "additionalProperties": { "type": "string" } }
                     },
                     "required": ["address"],
                     "additionalProperties": false
@@ -253,7 +262,7 @@ impl JsonSchema for HostRule {
 
 impl Instance {
     fn plain(address: ServiceUrl) -> Self {
-        Self { address, weight: 1, priority: 0, zone: None }
+        Self { address, weight: 1, priority: 0, zone: None, labels: BTreeMap::new() }
     }
 }
 

@@ -117,8 +117,8 @@ impl Feeds {
                 wait.notified().await;
             }
             // Nobody is sent to an instance that was not asked whether it is well.
-            for state in checked {
-                health::first_results(state, clock.clone()).await;
+            for (service, state) in &checked {
+                health::first_results(service, state, clock).await;
             }
         };
         if tokio::time::timeout(FIRST_ANSWER, all).await.is_err() {
@@ -156,7 +156,7 @@ impl Feeds {
 #[derive(Default)]
 struct Begun {
     waits: Vec<Arc<Notify>>,
-    checked: Vec<Arc<State>>,
+    checked: Vec<(String, Arc<State>)>,
 }
 
 fn spawn(task: FeedTask) -> Box<dyn Send> {
@@ -224,7 +224,7 @@ fn begin(
     if let Some(checks) = &wanted.checks {
         let checking = health::check(service.into(), Arc::clone(&state), Arc::new(checks.clone()));
         tasks.push(Ends(tokio::spawn(checking)));
-        begun.checked.push(Arc::clone(&state));
+        begun.checked.push((service.to_owned(), Arc::clone(&state)));
     }
     Followed { wanted, state, _tasks: tasks }
 }

@@ -30,7 +30,7 @@ pub async fn forward(
     run.exchange.service = Some(Arc::clone(&service.name));
     prepare(run, line, service, route);
     run.exchange.timings.service_begun = line.worker.now();
-    let wish = Wish::of(&service.settings.balance, &run.exchange, &mut run.scratch);
+    let wish = Wish::of(&service.settings, &run.exchange, &mut run.scratch);
     let mut avoid = None;
     let mut replays = 0;
     loop {

@@ -36,7 +36,7 @@ pub use secure::ListenerTls;
 pub use service::{
     Balance, Call, CheckRules, CookieRules, EjectCause, FailureShare, Health, HealthChange, HostRule,
     Instance, InstanceSet, Member, OutlierRules, Protocol, Rules, SameSite, Service, ServiceTimes, Settings,
-    Spread, State, Sticky, StickyKey, SuccessRate, Tick, Whereabouts,
+    Spread, State, Sticky, StickyKey, Subset, SuccessRate, Tick, Whereabouts,
 };
 pub use snapshot::{
     DeadlineScope, FallbackStep, Gateway, ListenerBounds, ListenerPlan, PathEdit, Route, RouteTimes,

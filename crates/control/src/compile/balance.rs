@@ -7,8 +7,9 @@ use narthex_contract::{Place, Variable};
 use narthex_document::{Name, Spanned};
 use narthex_proxy::{
     Balance, CheckRules, CookieRules, FailureShare, OutlierRules, Rules, SameSite, Settings, Spread, Sticky,
-    StickyKey, SuccessRate,
+    StickyKey, Subset, SuccessRate,
 };
+use narthex_wire::Name as WireName;
 
 use super::Work;
 
@@ -36,6 +37,24 @@ pub(super) fn balance(
             Balance::Sticky(Sticky::new(key, &cookie(sticky)))
         }
     })
+}
+
+/// `None`: a problem was pushed; `Some(None)`: there is none.
+pub(super) fn subset(work: &mut Work<'_>, service: &config::Service) -> Option<Option<Subset>> {
+    let Some(subset) = &service.subset else { return Some(None) };
+    let Ok(header) = WireName::parse(subset.header.as_str()) else {
+        let message = format!("`{}` is not a header's name", subset.header.value);
+        work.error("invalid_value", subset.header.span, message, "write a name such as X-Version");
+        return None;
+    };
+    if !service.addresses().iter().any(|instance| instance.labels.contains_key(subset.label.as_str())) {
+        let message = format!("no instance has the label `{}`", subset.label.value);
+        let help =
+            format!("write `{{ address: …, labels: {{ {}: v1 }} }}` in `instances`", subset.label.value);
+        work.error("invalid_value", subset.label.span, message, help);
+        return None;
+    }
+    Some(Some(Subset { header, or_any: subset.fallback == config::SubsetFallback::Any }))
 }
 
 fn cookie(sticky: &config::Sticky) -> CookieRules {

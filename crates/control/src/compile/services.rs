@@ -107,6 +107,7 @@ fn settings(work: &mut Work<'_>, name: &Spanned<Name>, service: &config::Service
     let addresses = service.addresses();
     let first = addresses.first()?;
     let balance = balance::balance(work, name, service)?;
+    let subset = balance::subset(work, service)?;
     let mut checked = |text: &str| {
         let help = "write a host name or an IP address, with or without a port";
         let message = format!("`{text}` is not a host that can be sent");
@@ -128,6 +129,7 @@ fn settings(work: &mut Work<'_>, name: &Spanned<Name>, service: &config::Service
         host,
         authority,
         balance,
+        subset,
         outliers: service.outliers.as_ref().map(balance::outliers),
         times: ServiceTimes {
             connect: times.connect.0,
@@ -159,7 +161,9 @@ fn addresses(name: &str, service: &config::Service, state: &Arc<State>) -> Disco
     for instance in service.addresses() {
         let weight = u32::from(instance.weight);
         let zone = instance.zone.as_deref().map(Arc::from);
-        let place = Whereabouts { priority: instance.priority, zone };
+        let label = service.subset.as_ref().and_then(|subset| instance.labels.get(subset.label.as_str()));
+        let label = label.map(|label| Arc::from(label.as_str()));
+        let place = Whereabouts { priority: instance.priority, zone, label };
         let port = instance.address.port;
         match instance.address.ip() {
             Some(ip) => fixed.push(Member { address: SocketAddr::new(ip, port), weight, place }),

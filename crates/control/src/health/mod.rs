@@ -113,13 +113,13 @@ impl One {
 }
 
 /// Returns when each instance was asked once.
-pub async fn first_results(state: Arc<State>, clock: Clock) {
+pub async fn first_results(service: &str, state: &State, clock: &Clock) {
     let is_unknown = |instance: &Arc<Instance>| instance.standing.health() == Health::Unknown;
     while state.current().all.iter().any(is_unknown) {
         tokio::time::sleep(LOOK).await;
     }
     // The shares follow the results before anybody is sent there.
-    state.tick(clock.monotonic());
+    state.tick(clock.monotonic()).changes.iter().for_each(|change| say(service, change));
 }
 
 /// Between the two, evenly.

@@ -69,7 +69,10 @@ impl Checks {
             }
         };
         let first = service.addresses().into_iter().next();
-        let own = first.map(|first| first.address.authority()).unwrap_or_default();
+        let own = match &service.host {
+            config::HostRule::Name(name) => name.clone(),
+            _ => first.map(|first| first.address.authority()).unwrap_or_default(),
+        };
         Self {
             every: health.every.0,
             at_once: service.bounds.health_checks.max(1) as usize,

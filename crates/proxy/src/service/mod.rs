@@ -7,7 +7,7 @@ mod outcome;
 mod pool;
 mod state;
 
-pub use balance::{Balance, CookieRules, InstanceSet, SameSite, Spread, Sticky, StickyKey, Wish};
+pub use balance::{Balance, CookieRules, InstanceSet, SameSite, Spread, Sticky, StickyKey, Subset, Wish};
 pub use call::{Call, Calling, Failure};
 pub use health::{
     CheckRules, EjectCause, FailureShare, Health, HealthChange, OutlierRules, Rules, Standing, SuccessRate,
@@ -86,6 +86,8 @@ pub struct Settings {
     /// The service's own host and port: what it is told where the client asked for none (HTTP/1.0).
     pub authority: Authority,
     pub balance: Balance,
+    /// A header says which instances a request may go to.
+    pub subset: Option<Subset>,
     /// Requests are counted for the ejection of instances.
     pub outliers: Option<OutlierRules>,
     pub times: ServiceTimes,
@@ -107,6 +109,7 @@ impl Default for Settings {
             host: HostRule::Keep,
             authority: Authority::parse("localhost").expect("it is a host name"),
             balance: Balance::RoundRobin,
+            subset: None,
             outliers: None,
             times: ServiceTimes::default(),
             limits: Limits::default(),
@@ -190,6 +193,8 @@ pub struct Whereabouts {
     pub priority: u8,
     /// `None`: as near as the gateway's own.
     pub zone: Option<Arc<str>>,
+    /// What the label says by which the service chooses.
+    pub label: Option<Arc<str>>,
 }
 
 impl From<(SocketAddr, u32)> for Member {

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
 use super::balance::{InstanceSet, Maglev, PENALTY};
-use super::health::{Governed, HealthChange, Rules, Tick};
+use super::health::{Governed, Rules, Tick};
 use super::{Balance, Instance, Member, Outcome, Place, Service};
 
 /// What outlives a reload, as long as the service keeps its name.
@@ -99,7 +99,7 @@ impl State {
         let set = self.instances.load_full();
         let mut changes = governed.judge(&set.all, now);
         let plan = governed.plan(&set.all);
-        changes.extend(HealthChange::of_panic(&set.plan, &plan, &set.all));
+        changes.extend(governed.judge_panic(&set.all, &plan));
         let next = governed.next(&set.all);
         if plan != set.plan {
             let (table, tags) = (set.table.clone(), set.tags.clone());

@@ -37,7 +37,7 @@ fn avoids_the_instance_that_failed_where_there_is_another() {
     for balance in [Balance::RoundRobin, Balance::Random, Balance::LeastRequest, Balance::Ewma, by_hash()] {
         let state = state(&[1, 1], hashes());
         let set = state.instances.load();
-        let wish = Wish { hash: Some(7), tag: None };
+        let wish = Wish { hash: Some(7), tag: None, subset: None };
         let first = set.pick(&balance, &Draw { wish, ..draw(0, 0) }).unwrap();
         let other = set.pick(&balance, &Draw { wish, avoid: &[first.id], ..draw(0, 0) }).unwrap();
         assert_ne!(first.id, other.id, "{balance:?}");
@@ -65,7 +65,7 @@ fn equal_values_go_to_equal_instances_and_no_value_goes_round() {
     let state = state(&[1; 8], hashes());
     let set = state.instances.load();
     for key in 0..200u64 {
-        let wish = Wish { hash: Some(maglev::hash(&key.to_le_bytes())), tag: None };
+        let wish = Wish { hash: Some(maglev::hash(&key.to_le_bytes())), tag: None, subset: None };
         let at = |position| set.pick(&by_hash(), &Draw { wish, ..draw(position, 0) }).unwrap().id;
         assert_eq!(at(0), at(5));
     }
@@ -106,7 +106,7 @@ fn the_cookie_names_the_instance_until_it_is_gone() {
     let set = state.instances.load_full();
     let first = set.pick(&balance, &draw(3, 0)).unwrap();
     let tag = set.tag_of(first, &Wish::default()).expect("the client has no cookie yet");
-    let wish = Wish { hash: None, tag: Some(tag) };
+    let wish = Wish { hash: None, tag: Some(tag), subset: None };
     for position in 0..10 {
         let again = set.pick(&balance, &Draw { wish, ..draw(position, 0) }).unwrap();
         assert_eq!(again.id, first.id);
@@ -119,4 +119,41 @@ fn the_cookie_names_the_instance_until_it_is_gone() {
     let other = set.pick(&balance, &Draw { wish, ..draw(0, 0) }).unwrap();
     assert_ne!(other.address, first.address);
     assert!(set.tag_of(other, &wish).is_some(), "a new cookie");
+}
+
+#[test]
+fn a_label_chooses_and_the_fallback_is_as_written() {
+    let state = State::new();
+    state.govern(hashes(), 1);
+    let labels = ["v1", "v1", "v2"];
+    let members: Vec<Member> = labels
+        .iter()
+        .enumerate()
+        .map(|(at, label)| {
+            let place = crate::service::Whereabouts { label: Some((*label).into()), ..Default::default() };
+            Member { address: address(at), weight: 1, place }
+        })
+        .collect();
+    state.update(&members);
+    let set = state.instances.load_full();
+    let used = |balance: &Balance, label: &str, or_any: bool| {
+        let picked = (0..64).filter_map(|position| {
+            let wish = Wish {
+                hash: Some(maglev::hash(&[position as u8])),
+                tag: None,
+                subset: Some((hash(label.as_bytes()), or_any)),
+            };
+            set.pick(balance, &Draw { wish, ..draw(position, maglev::hash(&[position as u8])) })
+        });
+        let mut ports: Vec<_> = picked.map(|one| one.address.port() - 1_000).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        ports
+    };
+    for balance in [Balance::RoundRobin, Balance::Random, Balance::LeastRequest, by_hash()] {
+        assert_eq!(used(&balance, "v1", false), [0, 1], "{balance:?}");
+        assert_eq!(used(&balance, "v2", false), [2], "{balance:?}");
+        assert_eq!(used(&balance, "v3", true), [0, 1, 2], "{balance:?}");
+        assert!(used(&balance, "v3", false).is_empty(), "{balance:?}");
+    }
 }

@@ -75,6 +75,8 @@ pub struct Governed {
     /// The last time that it was told.
     pub now: u64,
     sweep_due: u64,
+    /// The operator was told that all are used.
+    is_panic_said: bool,
 }
 
 impl Governed {
@@ -178,6 +180,16 @@ impl Governed {
         Some(HealthChange::Ejected { instance: instance.address, cause, time })
     }
 
+    /// Panic begins or ends. While somebody was never checked, it is too early to say so.
+    pub fn judge_panic(&mut self, all: &[Arc<Instance>], plan: &Plan) -> Option<HealthChange> {
+        let count = |health| all.iter().filter(|one| one.standing.health() == health).count();
+        if plan.is_panic == self.is_panic_said || count(Health::Unknown) > 0 {
+            return None;
+        }
+        self.is_panic_said = plan.is_panic;
+        Some(HealthChange::Panic { begins: plan.is_panic, well: count(Health::Well), all: all.len() })
+    }
+
     /// Everybody's share, as things stand.
     pub fn plan(&self, all: &[Arc<Instance>]) -> Plan {
         let own = self.rules.zone.as_deref();
@@ -218,14 +230,6 @@ impl Governed {
         let window = self.rules.slow_start.map_or(0, nanos);
         let step = is_ramping.then(|| self.now.saturating_add((window / STEPS).max(50_000_000)));
         [sweep, ends, step].into_iter().flatten().min()
-    }
-}
-
-impl HealthChange {
-    /// Panic begins or ends, if the two plans differ in that.
-    pub(in crate::service) fn of_panic(old: &Plan, new: &Plan, all: &[Arc<Instance>]) -> Option<Self> {
-        let well = all.iter().filter(|one| one.standing.health() == Health::Well).count();
-        (old.is_panic != new.is_panic).then_some(Self::Panic { begins: new.is_panic, well, all: all.len() })
     }
 }
 
