@@ -5,8 +5,10 @@ mod gateway;
 mod hand_made;
 pub mod http2;
 mod process;
+mod python;
 
 pub use controlled::Controlled;
 pub use gateway::{Gateway, Narthex};
 pub use hand_made::{HandMade, link};
 pub use process::{PATIENCE, Process, WATCH, binary, command, eventually, sibling, signal};
+pub use python::python;

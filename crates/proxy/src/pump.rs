@@ -3,7 +3,9 @@
 
 use std::task::{Context, Poll, ready};
 
-use narthex_contract::{Body, BodySource, BodyStep, Frame, Input, Output, Reply, SourceError, Step, core};
+use narthex_contract::{
+    Body, BodySource, BodyStep, Frame, Input, Output, Reply, SourceError, Step, core, grpc,
+};
 use narthex_net::{BodyBuffer, Fault, Fill, Inbound, Outbound};
 use narthex_wire::Head;
 use smallvec::SmallVec;
@@ -150,6 +152,10 @@ pub struct Pump {
     pub bound: Option<u64>,
     fills: u32,
     waits_for: Option<WaitsFor>,
+    /// What stood behind the source's body, edited.
+    trailers: Option<Head>,
+    /// How a gRPC call ended, where the trailers said it.
+    pub call_status: Option<u32>,
 }
 
 impl Pump {
@@ -165,6 +171,8 @@ impl Pump {
         self.bound = None;
         self.fills = 0;
         self.waits_for = None;
+        self.trailers = None;
+        self.call_status = None;
     }
 
     pub fn steps(&mut self) -> &mut SmallVec<[Box<dyn BodyStep>; 2]> {
@@ -215,7 +223,7 @@ impl Pump {
                 State::Fill => match self.poll_fill(cx, source) {
                     Poll::Ready(Ok(last)) => {
                         self.fills += 1;
-                        let trailers = if last { source.take_trailers() } else { None };
+                        let trailers = if last { self.trailers.take() } else { None };
                         self.carried += self.buffer.data().len() as u64;
                         if self.bound.is_some_and(|bound| self.carried > bound) {
                             return Poll::Ready(Err(Broken::Refused(core::BODY_TOO_LARGE.into())));
@@ -267,6 +275,13 @@ impl Pump {
         }
     }
 
+    /// The source is at its end: what stands behind its body, past every step.
+    fn take_trailers(&mut self, source: &mut impl Source) {
+        let Some(trailers) = source.take_trailers() else { return };
+        self.call_status = grpc::status(&trailers);
+        self.trailers = self.steps.iter_mut().try_fold(trailers, |trailers, step| step.trailers(trailers));
+    }
+
     fn send_before(
         &mut self,
         cx: &mut Context<'_>,
@@ -283,6 +298,9 @@ impl Pump {
     fn poll_fill(&mut self, cx: &mut Context<'_>, source: &mut impl Source) -> Poll<Result<bool, Broken>> {
         if self.steps.is_empty() {
             let fill = ready!(source.poll_fill(cx, &mut self.buffer)).map_err(Broken::Source)?;
+            if fill == Fill::End {
+                self.take_trailers(source);
+            }
             return Poll::Ready(Ok(fill == Fill::End));
         }
         self.edit.prepare(self.steps.len());
@@ -297,7 +315,12 @@ impl Pump {
             }
             let mut raw = BodyBuffer::default();
             match source.poll_fill(cx, &mut raw) {
-                Poll::Ready(Ok(fill)) => self.edit.take(raw.data(), fill == Fill::End),
+                Poll::Ready(Ok(fill)) => {
+                    if fill == Fill::End {
+                        self.take_trailers(source);
+                    }
+                    self.edit.take(raw.data(), fill == Fill::End);
+                }
                 Poll::Ready(Err(fault)) => return Poll::Ready(Err(Broken::Source(fault))),
                 // Nothing comes for the moment: what the steps hold back must go out (an event of a stream).
                 Poll::Pending if self.edit.advance(&mut self.steps, true).map_err(Broken::Refused)? => {}
