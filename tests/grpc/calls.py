@@ -27,6 +27,10 @@ class Calls:
         for number in range(int(request)):
             yield b"%d" % number
 
+    def repeat(self, request, _):
+        for _ in range(1000):
+            yield request
+
     def client_stream(self, requests, _):
         return b"%d" % sum(int(request) for request in requests)
 
@@ -38,7 +42,7 @@ class Calls:
         context.abort(grpc.StatusCode.FAILED_PRECONDITION, request.decode())
 
     def fail_late(self, _, context):
-        yield b"one"
+        yield b""
         context.abort(grpc.StatusCode.DATA_LOSS, "late")
 
     def hang(self, _, context):
@@ -63,6 +67,7 @@ def serve(arguments):
     handlers = {
         "Unary": grpc.unary_unary_rpc_method_handler(calls.unary),
         "ServerStream": grpc.unary_stream_rpc_method_handler(calls.server_stream),
+        "Repeat": grpc.unary_stream_rpc_method_handler(calls.repeat),
         "ClientStream": grpc.stream_unary_rpc_method_handler(calls.client_stream),
         "Both": grpc.stream_stream_rpc_method_handler(calls.both),
         "Fail": grpc.unary_unary_rpc_method_handler(calls.fail),
@@ -143,7 +148,7 @@ def check_failures(channel):
     equal((error.code(), error.details()), (grpc.StatusCode.FAILED_PRECONDITION, text))
     equal(dict(error.trailing_metadata())["grpc-status-details-bin"], BINARY)
     late = channel.unary_stream("/test.Calls/FailLate")(b"", timeout=30)
-    equal(next(late), b"one")
+    equal(next(late), b"")
     error = refused(lambda: next(late))
     equal((error.code(), error.details()), (grpc.StatusCode.DATA_LOSS, "late"))
     error = refused(lambda: channel.unary_unary("/test.Calls/Nothing")(b"", timeout=30))

@@ -4,11 +4,11 @@ mod controlled;
 mod gateway;
 mod hand_made;
 pub mod http2;
+mod peers;
 mod process;
-mod python;
 
 pub use controlled::Controlled;
 pub use gateway::{Gateway, Narthex};
 pub use hand_made::{HandMade, link};
+pub use peers::{node, python};
 pub use process::{PATIENCE, Process, WATCH, binary, command, eventually, sibling, signal};
-pub use python::python;

@@ -30,7 +30,7 @@ struct Service {
 impl Service {
     /// With a certificate and its key: TLS.
     fn start(files: &[&str]) -> Option<Self> {
-        let mut command = python("grpcio", "grpc")?;
+        let mut command = python("grpcio")?;
         let command = command.args([CALLS, "serve"]).args(files).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
@@ -50,7 +50,7 @@ impl Drop for Service {
 
 /// Every call of `calls.py`.
 fn call(address: std::net::SocketAddr, authority: &[&str]) {
-    let mut command = python("grpcio", "grpc").unwrap();
+    let mut command = python("grpcio").unwrap();
     let output = command.args([CALLS, "call", &address.to_string()]).args(authority).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
