@@ -37,6 +37,9 @@ class Calls:
     def both(self, requests, _):
         yield from requests
 
+    def abort(self, request, context):
+        context.abort(grpc.StatusCode.FAILED_PRECONDITION, request.decode())
+
     def fail(self, request, context):
         context.set_trailing_metadata((("grpc-status-details-bin", BINARY),))
         context.abort(grpc.StatusCode.FAILED_PRECONDITION, request.decode())
@@ -70,6 +73,7 @@ def serve(arguments):
         "Repeat": grpc.unary_stream_rpc_method_handler(calls.repeat),
         "ClientStream": grpc.stream_unary_rpc_method_handler(calls.client_stream),
         "Both": grpc.stream_stream_rpc_method_handler(calls.both),
+        "Abort": grpc.unary_unary_rpc_method_handler(calls.abort),
         "Fail": grpc.unary_unary_rpc_method_handler(calls.fail),
         "FailLate": grpc.unary_stream_rpc_method_handler(calls.fail_late),
         "Hang": grpc.unary_unary_rpc_method_handler(calls.hang),

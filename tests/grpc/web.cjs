@@ -16,7 +16,7 @@ const file = create(FileDescriptorProtoSchema, {
   service: [{
     name: "Calls",
     method: [
-      method("Unary", false), method("Repeat", true), method("Fail", false), method("FailLate", true),
+      method("Unary", false), method("Repeat", true), method("Abort", false), method("FailLate", true),
       method("Nothing", false), method("Hang", false),
     ],
   }],
@@ -43,7 +43,7 @@ async function every(httpVersion) {
     count += 1;
   }
   assert.equal(count, 1000);
-  const error = await refused(() => client.fail({ value: "grün, 100%" }), Code.FailedPrecondition);
+  const error = await refused(() => client.abort({ value: "grün, 100%" }), Code.FailedPrecondition);
   assert.match(error.rawMessage, /grün, 100%/);
   await refused(async () => { for await (const _ of client.failLate({ value: "" })); }, Code.DataLoss);
   await refused(() => client.nothing({}), Code.Unimplemented);
