@@ -45,6 +45,7 @@ pub fn node(packages: &[&str]) -> Option<Command> {
 
 /// Where the packages are. They are installed into a directory of this process first: tests that run at once do not see
 /// each other's half.
+#[allow(clippy::print_stderr, reason = "a test that does not run must not go unseen")]
 fn installed(program: &str, arguments: &[&str], packages: &[&str]) -> Option<PathBuf> {
     let last = packages.last().expect("a test names its packages").replace(['@', '/'], "");
     let found = place().join(format!("{program}-{last}"));

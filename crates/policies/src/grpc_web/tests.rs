@@ -1,3 +1,5 @@
+//! Heads and bodies of gRPC-Web, both ways, in pieces of every size. Opens no socket: that is for the tests of the gateway.
+
 use super::base64::{decode, encode};
 use super::steps::{Decode, Encode};
 use crate::shared::testing::{Compiled, compile, drive, drive_one, field, response};
