@@ -6,6 +6,7 @@ mod hand_made;
 pub mod http2;
 mod peers;
 mod process;
+pub mod websocket;
 
 pub use controlled::Controlled;
 pub use gateway::{Gateway, Narthex};

@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 
 /// Nothing answers with these over a socket; each with why.
 const UNPROVOKED: &[(&str, &str)] = &[
-    ("upgrade_refused", "no destination carries an upgrade, and a request for one is answered without it"),
     ("policy_unavailable", "no policy that comes with the gateway reads a feed: see the tests of the seams"),
     (
         "dispatch_too_deep",
@@ -54,6 +53,11 @@ const PROVOKED: &[(&str, &str)] = &[
     ("service_closed", "GET /close HTTP/1.1\r\nHost: a\r\n\r\n"),
     ("service_protocol", "GET /both HTTP/1.1\r\nHost: a\r\n\r\n"),
     ("service_head_too_large", "GET /large HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (
+        "upgrade_refused",
+        "GET /plain HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    ),
     ("loop_detected", "GET /get HTTP/1.1\r\nHost: a\r\nVia: {loops}\r\n\r\n"),
 ];
 
@@ -132,6 +136,7 @@ gateways:
     hosts: [a]
     routes:
       get: {{ match: "GET /get", public: true, to: s }}
+      plain: {{ match: "GET /plain", public: true, to: s, upgrade: [] }}
       echo: {{ match: "/echo", public: true, to: s }}
       close: {{ match: "/close", public: true, to: s }}
       never: {{ match: "/never", public: true, to: s }}

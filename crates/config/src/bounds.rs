@@ -53,6 +53,7 @@ bounds! {
         connections: u32 = 20_000, " Open connections of the listener; beyond, new ones are closed at once.";
         header_bytes: ByteSize = ByteSize::kib(60), " Bytes of a request's header block; beyond, 431.";
         header_fields: u32 = 100, " Fields of a request's header block; beyond, 431.";
+        hello_bytes: ByteSize = ByteSize::kib(16), " Bytes of a TLS ClientHello that is passed through; beyond, the connection is cut.";
         uri_bytes: ByteSize = ByteSize::kib(16), " Bytes of a request's target; beyond, 414.";
         trailer_bytes: ByteSize = ByteSize::kib(8), " Bytes of a request's trailers; beyond, 400.";
         chunk_extension_bytes: ByteSize = ByteSize::kib(4), " Bytes of all chunk extensions of one body; beyond, 400.";
@@ -60,7 +61,7 @@ bounds! {
         buffered_body_bytes: ByteSize = ByteSize::mib(1), " Bytes of a body that a policy needs whole; beyond, 413.";
         dispatch_depth: u8 = 3, " Routes that destinations may ask inside one another; beyond, 508.";
         drain_bytes: ByteSize = ByteSize::kib(256), " Bytes of an unread body that are read and dropped to keep the connection.";
-        header_time: Time = Time::from_secs(10), " Time for a whole header block, from its first byte; beyond, 408.";
+        header_time: Time = Time::from_secs(10), " Time for a whole header block, from its first byte; beyond, 408. Where TLS is passed through, time for its ClientHello.";
         idle_time: Time = Time::from_secs(60), " Time that a connection may be idle between two requests.";
         body_idle_time: Time = Time::from_secs(60), " Time between two reads of a request's body; beyond, 408.";
         write_time: Time = Time::from_secs(60), " Time that a client may take nothing of a response; beyond, the connection is reset.";

@@ -8,7 +8,7 @@ use crate::load::MAX_PROBLEMS;
 use crate::service::{Protocol, Service};
 use crate::tls::Verify;
 use crate::url::Scheme;
-use narthex_document::{Diagnostic, Name, NameMap, Spanned};
+use narthex_document::{Diagnostic, Name, NameMap, Span, Spanned};
 use std::collections::BTreeSet;
 
 /// Pushes every problem of references within the file.
@@ -30,6 +30,9 @@ pub fn check(file: &File, problems: &mut Vec<Diagnostic>) {
     for (name, service) in &file.services {
         check_tls(service, problems);
         check_service(name, service, problems);
+    }
+    for (name, listener) in &file.listeners {
+        check_raw(file, name, listener, &mut used, problems);
     }
     addresses(file, problems);
     admin(file, problems);
@@ -87,6 +90,46 @@ fn check_gateway<'f>(
     }
 }
 
+/// A listener without HTTP: nothing else may stand on it, and its services must be there.
+fn check_raw<'f>(
+    file: &'f File,
+    name: &'f Spanned<Name>,
+    listener: &'f Listener,
+    used: &mut Used<'f>,
+    problems: &mut Vec<Diagnostic>,
+) {
+    let tcp = listener.tcp.iter().map(|tcp| (tcp.span, vec![&tcp.to]));
+    let by_name = listener.tls_passthrough.iter();
+    let by_name = by_name.map(|tls| (tls.span, tls.to.iter().map(|(_, service)| service).collect()));
+    let all: Vec<(_, Vec<&Spanned<Name>>)> = tcp.chain(by_name).collect();
+    let Some((span, _)) = all.first() else { return };
+    if let [(first, _), (second, _), ..] = all.as_slice() {
+        let problem =
+            Diagnostic::error("conflict", *second, "`tcp` and `tls_passthrough` exclude each other");
+        problems.push(problem.with_label(*first, "the other one").with_help("remove one of the two"));
+    }
+    if let Some(certificate) = listener.certificates.first() {
+        let message = "a listener that passes connections through has no certificates";
+        let problem =
+            Diagnostic::error("conflict", certificate.span, message).with_label(*span, "this one does");
+        problems.push(problem.with_help("remove the one or the other: the services hold the certificates"));
+    }
+    for (_, gateway) in &file.gateways {
+        if let Some(wanted) = gateway.listeners.iter().find(|wanted| ***wanted == ***name) {
+            let message = format!("no gateway can answer on `{name}`: it passes connections through");
+            let problem = Diagnostic::error("conflict", wanted.span, message).with_label(*span, "here");
+            problems.push(problem.with_help("give the gateway another listener"));
+        }
+    }
+    used.listeners.insert(name.as_str());
+    for service in all.into_iter().flat_map(|(_, services)| services) {
+        if file.services.get(service).is_none() {
+            problems.push(file.services.undefined("service", service, service.span));
+        }
+        used.services.insert(service.as_str());
+    }
+}
+
 fn used_once(list: &[Spanned<Name>], item: &Spanned<Name>) -> bool {
     list.iter().find(|other| other.value == item.value).is_none_or(|first| first.span == item.span)
 }
@@ -129,6 +172,7 @@ fn check_route<'f>(
             if file.services.get(name).is_none() {
                 problems.push(file.services.undefined("service", name, name.span));
             }
+            no_raw(file, name, name.span, problems);
         }
         To::Kind(_) => {}
     }
@@ -137,6 +181,9 @@ fn check_route<'f>(
             && file.services.get(name).is_none()
         {
             problems.push(file.services.undefined("service", name, service.span));
+        }
+        if let Some(name) = service.as_text() {
+            no_raw(file, name, service.span, problems);
         }
     }
     check_policies(file, &route.policies, used, problems);
@@ -170,6 +217,15 @@ fn check_route<'f>(
         if !path.starts_with('/') {
             problems.push(Diagnostic::error("invalid_value", path.span, "a path starts with `/`"));
         }
+    }
+}
+
+/// A route speaks HTTP to its service.
+fn no_raw(file: &File, name: &str, span: Span, problems: &mut Vec<Diagnostic>) {
+    if file.services.get(name).is_some_and(Service::is_raw) {
+        let message = format!("the service `{name}` has no HTTP: its url is tcp://");
+        let help = "write http:// in its url, or name it in a listener's `tcp` or `tls_passthrough`";
+        problems.push(Diagnostic::error("conflict", span, message).with_help(help));
     }
 }
 

@@ -60,6 +60,13 @@ pub struct Route {
     /// Time-outs of the service, overridden for this route.
     #[serde(default)]
     pub timeouts: RouteTimeouts,
+    /// Which changes of protocol may be asked for. `[]`: none, a WebSocket's handshake is answered with 501. Any other
+    /// `Upgrade` is ignored, as HTTP allows. Default: `[websocket]`.
+    #[serde(default = "websocket")]
+    pub upgrade: Vec<Spanned<Upgrade>>,
+    /// What becomes of open WebSockets when a configuration goes live that does not have this route. Default: `keep`.
+    #[serde(default)]
+    pub on_route_removed: OnRouteRemoved,
     /// What happens to `%2F` and `%5C` in the path: refused with 400, or kept as they are. Default: `refuse`.
     #[serde(default)]
     pub encoded_slashes: EncodedSlashes,
@@ -158,6 +165,31 @@ pub struct RouteTimeouts {
     pub idle: Option<Time>,
     /// That the service may take nothing of the request.
     pub write: Option<Time>,
+    /// That a WebSocket may carry nothing, in both directions.
+    pub tunnel_idle: Option<Time>,
+}
+
+/// A protocol that a request may change to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Upgrade {
+    /// WebSocket: RFC 6455 on HTTP/1.1, RFC 8441 on HTTP/2.
+    Websocket,
+}
+
+/// What becomes of the open tunnels of a route that is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnRouteRemoved {
+    /// They stay until they end by themselves.
+    #[default]
+    Keep,
+    /// Both ends get a close frame (1001), then the connection ends.
+    Close,
+}
+
+fn websocket() -> Vec<Spanned<Upgrade>> {
+    vec![Spanned::new(Upgrade::Websocket, narthex_document::Span::NONE)]
 }
 
 /// What happens to `%2F` and `%5C` in a path.

@@ -12,6 +12,7 @@ mod load;
 mod matching;
 mod merge;
 mod pem;
+mod raw;
 mod resolve;
 mod schema;
 mod service;
@@ -24,14 +25,15 @@ pub use bounds::{Bounds, BoundsRow, ServiceBounds, table as bounds_table};
 pub use check::check;
 pub use file::{AccessLog, Admin, File, LogFormat, Version, Workers};
 pub use gateway::{
-    Deadline, DeadlineScope, Destination, EncodedSlashes, Gateway, HostPattern, PolicyRef, Route,
-    RouteTimeouts, To,
+    Deadline, DeadlineScope, Destination, EncodedSlashes, Gateway, HostPattern, OnRouteRemoved, PolicyRef,
+    Route, RouteTimeouts, To, Upgrade,
 };
 pub use kind::{Mode, PolicyDef, no_settings};
 pub use listener::{Forwarded, HttpVersion, Listener, TrustedProxy};
 pub use load::{LoadOptions, Loaded, load, load_text};
 pub use matching::{ClientKind, Match, MatchMap, Method, Methods, Predicate};
 pub use narthex_document::Kind;
+pub use raw::{ProxyProtocol, ServerName, Tcp, TlsPassthrough};
 pub use schema::{PolicySchema, schema};
 pub use service::{Balance, Dns, Health, HostRule, Instance, Protocol, Service, ServiceTimeouts};
 pub use show::show;

@@ -1,6 +1,7 @@
 //! Listeners: addresses, TLS, protocols, who is trusted in front of them.
 
 use crate::bounds::Bounds;
+use crate::raw::{Tcp, TlsPassthrough};
 use crate::tls::{Certificate, ListenerTls};
 use crate::url::HostPort;
 use narthex_document::Spanned;
@@ -25,6 +26,13 @@ pub struct Listener {
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub redirect_to_https: Option<Spanned<std::num::NonZeroU16>>,
+    /// Every connection goes on to a service as it is, whatever it speaks. No gateway answers on such a listener.
+    #[serde(default)]
+    pub tcp: Option<Spanned<Tcp>>,
+    /// TLS goes on undecrypted, to the service that stands for the name that the client asks for. No gateway answers on
+    /// such a listener.
+    #[serde(default)]
+    pub tls_passthrough: Option<Spanned<TlsPassthrough>>,
     /// Which protocols are spoken. Default: `[http1, http2]`.
     #[serde(default = "both")]
     pub http: Vec<Spanned<HttpVersion>>,

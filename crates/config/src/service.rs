@@ -111,10 +111,12 @@ pub struct ServiceTimeouts {
     pub tls: Time,
     /// From the whole request sent to the first byte of the response. Default: `5s`.
     pub first_byte: Time,
-    /// Between two reads of the response's body. Default: `60s`.
+    /// Between two reads of the response's body; of server-sent events, `tunnel_idle` if that is longer. Default: `60s`.
     pub idle: Time,
     /// That the service may take nothing of the request. Default: `60s`.
     pub write: Time,
+    /// That a WebSocket may carry nothing, in both directions, and that server-sent events may not come. Default: `1h`.
+    pub tunnel_idle: Time,
 }
 
 impl Default for ServiceTimeouts {
@@ -125,6 +127,7 @@ impl Default for ServiceTimeouts {
             first_byte: Time::from_secs(5),
             idle: Time::from_secs(60),
             write: Time::from_secs(60),
+            tunnel_idle: Time::from_secs(3_600),
         }
     }
 }
@@ -271,6 +274,13 @@ impl JsonSchema for HostRule {
 }
 
 impl Service {
+    /// Whether it has no HTTP: only listeners that pass connections through may name it.
+    pub fn is_raw(&self) -> bool {
+        let first = self.url.as_ref().map(|url| url.scheme);
+        let scheme = first.or_else(|| self.instances.first().map(|instance| instance.address.scheme));
+        scheme == Some(crate::url::Scheme::Tcp)
+    }
+
     /// Every instance as written: `url`, or the list.
     pub fn addresses(&self) -> Vec<Spanned<Instance>> {
         let url = self.url.iter().map(|url| url.clone().map(|address| Instance { address, weight: 1 }));

@@ -22,6 +22,8 @@ pub struct HostPort {
 pub enum Scheme {
     /// HTTP/1.1 on plain TCP.
     Http,
+    /// Raw bytes on plain TCP, for listeners that pass connections through; the port is always given.
+    Tcp,
     /// TLS; HTTP/1.1 unless the service's `protocol` says otherwise.
     Https,
     /// HTTP/2 on plain TCP, with prior knowledge (`h2c://`, `grpc://`).
@@ -111,12 +113,13 @@ impl FromStr for ServiceUrl {
         };
         let scheme = match scheme.to_ascii_lowercase().as_str() {
             "http" => Scheme::Http,
+            "tcp" => Scheme::Tcp,
             "https" => Scheme::Https,
             "h2c" | "grpc" => Scheme::H2c,
             "grpcs" => Scheme::H2,
             _ => {
                 return Err(format!(
-                    "the scheme `{scheme}` is not known\nhelp: there are http, https, h2c, grpc, grpcs"
+                    "the scheme `{scheme}` is not known\nhelp: there are http, https, h2c, grpc, grpcs, tcp"
                 ));
             }
         };
@@ -160,6 +163,9 @@ fn host_and_port(authority: &str, scheme: Scheme) -> Result<(String, u16), Strin
         }
     };
     let port = match port {
+        None if scheme == Scheme::Tcp => {
+            return Err(format!("a tcp:// url needs a port\nhelp: write tcp://{authority}:5432"));
+        }
         None => default,
         Some(port) => number(port)
             .filter(|port| *port != 0)
@@ -186,6 +192,7 @@ impl fmt::Display for ServiceUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = match self.scheme {
             Scheme::Http => "http",
+            Scheme::Tcp => "tcp",
             Scheme::Https => "https",
             Scheme::H2c => "h2c",
             Scheme::H2 => "grpcs",

@@ -92,6 +92,13 @@ impl BodyBuffer {
         self.start = self.start.saturating_add(count).min(self.end);
     }
 
+    /// Forgets the data behind its first `count` bytes.
+    pub fn truncate(&mut self, count: usize) {
+        let end = self.start.saturating_add(count).min(self.end);
+        self.bytes.truncate(end);
+        self.end = end;
+    }
+
     /// Gives the memory back while there is nothing in it.
     pub fn release(&mut self) {
         if self.is_empty() {

@@ -63,6 +63,9 @@ pub enum HeadError {
     Malformed(ParseError),
     #[error("{0}")]
     H2(h2::Error),
+    /// The instance takes no tunnels on HTTP/2 (RFC 8441 3).
+    #[error("the instance does not take extended CONNECT")]
+    NoTunnel,
     /// The connection begins with HTTP/2's preface: these bytes belong to it.
     #[error("the connection speaks HTTP/2")]
     Preface,
@@ -202,6 +205,12 @@ impl Half {
             self.out_at += count.min(of_head);
             buffer.advance(count.saturating_sub(of_head));
         }
+    }
+
+    /// From now on all bytes are data, in both directions, until each ends; those that came ahead are the first.
+    fn become_tunnel(&mut self) {
+        self.decoder = Some(BodyDecoder::new(Framing::UntilClose, &Limits::default()));
+        self.sending = Sending::Plain;
     }
 
     /// Ends a chunked body that `poll_send` has not ended with `last`.
@@ -407,6 +416,23 @@ impl H1Server {
         self.half.end_with_trailers(trailers);
     }
 
+    /// What follows the head that was started is a tunnel: raw bytes both ways, and the connection ends with it.
+    pub fn become_tunnel(&mut self) {
+        self.half.become_tunnel();
+        self.keep_alive = false;
+        self.ends_by_close = true;
+    }
+
+    /// Reads for a tunnel before it begins, appending to `read`, which `unread` gives back. `Ok(0)`: the client is done.
+    pub fn poll_peek(&mut self, cx: &mut Context<'_>, read: &mut Vec<u8>) -> Poll<io::Result<usize>> {
+        self.half.stream.poll_append(cx, read, HEAD_READ)
+    }
+
+    /// These bytes were peeked at: they are the first ones.
+    pub fn unread(&mut self, read: &[u8]) {
+        self.half.keep_surplus(read);
+    }
+
     /// Takes a head back that `start` made and of which no byte was written. `false`: it is too late.
     pub fn take_back(&mut self) -> bool {
         let is_unsent = !self.half.out.is_empty() && self.half.out_at == 0;
@@ -519,6 +545,29 @@ impl H1Client {
         self.half.end_with_trailers(trailers);
     }
 
+    /// The connection is a tunnel: raw bytes both ways. What `start` prepared is not sent.
+    pub fn become_tunnel(&mut self) {
+        self.half.become_tunnel();
+        self.keep_alive = false;
+    }
+
+    /// These bytes go out before all others.
+    pub fn send_first(&mut self, bytes: &[u8]) {
+        let out = self.half.begin_out();
+        out.clear();
+        out.extend_from_slice(bytes);
+    }
+
+    /// Ends our side; the instance may still send.
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.half.stream.poll_shutdown(cx)
+    }
+
+    /// The instance must see a cut, not an end.
+    pub fn cut(&mut self) {
+        self.half.stream.abort_on_drop();
+    }
+
     /// Whether any byte of this request went out.
     pub fn wrote_any(&self) -> bool {
         self.half.wrote_any
@@ -552,6 +601,12 @@ impl H1Client {
             }
         }
         self.answered = true;
+        if response.status == 101 {
+            // What follows is not HTTP/1.1 any more (RFC 9110 15.2.2), whoever asked for it.
+            self.become_tunnel();
+            self.half.keep_surplus(response.surplus());
+            return Poll::Ready(Ok(()));
+        }
         if response.is_interim() {
             self.parser = ResponseParser::default();
             return Poll::Ready(Ok(()));

@@ -1,7 +1,9 @@
 //! HTTP/2 connections of both sides, on the `h2` crate. The one place where `http::HeaderMap` is met.
 
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use h2::{RecvStream, SendStream, client, server};
@@ -10,6 +12,9 @@ use narthex_wire::{Framing, Head, Known, Limits, Method, ParseError, RequestHead
 
 use crate::lazy::Lazy;
 use crate::{BodyBuffer, Chunk, Fault, Fill, HeadError, Stream};
+
+/// The only protocol that a tunnel is opened for.
+const WEBSOCKET: &str = "websocket";
 
 /// Bounds of one HTTP/2 connection.
 #[derive(Debug, Clone, Copy)]
@@ -55,6 +60,7 @@ pub async fn accept_h2(stream: Stream, first: Vec<u8>, limits: &H2Limits) -> Res
         .initial_window_size(limits.stream_window)
         .initial_connection_window_size(limits.connection_window)
         .max_send_buffer_size(limits.stream_window as usize)
+        .enable_connect_protocol()
         .handshake(io.clone())
         .await?;
     Ok(H2Server { connection, io })
@@ -101,12 +107,19 @@ impl H2ServerStream {
         let (message, respond) = accepted;
         let (parts, body) = message.into_parts();
         let read = within(&parts, limits).and_then(|()| read_request(&parts, body.is_end_stream(), request));
-        let stream = Self { receiving: Receiving::request(body), respond, send: None, ended: false };
+        let is_held = request.upgrade().is_some();
+        let receiving = Receiving { is_held, ..Receiving::request(body) };
+        let stream = Self { receiving, respond, send: None, ended: false };
         (stream, read.map_err(HeadError::Malformed))
     }
 
     pub fn body_is_done(&self) -> bool {
-        self.receiving.done
+        self.receiving.done || self.receiving.is_held
+    }
+
+    /// The stream's data are a tunnel's bytes from now on.
+    pub fn become_tunnel(&mut self) {
+        self.receiving.is_held = false;
     }
 
     pub fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer) -> Poll<Result<Fill, Fault>> {
@@ -133,6 +146,9 @@ impl H2ServerStream {
     }
 
     pub fn start(&mut self, head: &ResponseHead, request: &RequestHead) -> bool {
+        if head.status == 101 {
+            return self.start_tunnel(head);
+        }
         let bodiless = head.status < 200 || head.status == 204 || head.status == 304;
         let has_body = request.method != Method::Head && head.framing != Framing::None && !bodiless;
         if let Some(message) = write_response(head)
@@ -142,6 +158,15 @@ impl H2ServerStream {
         }
         self.ended = !has_body;
         has_body
+    }
+
+    /// In place of 101 an extended CONNECT is answered with 200 (RFC 8441 5).
+    fn start_tunnel(&mut self, head: &ResponseHead) -> bool {
+        let mut message = http::Response::new(());
+        *message.headers_mut() = write_fields(&head.head);
+        message.headers_mut().remove(http::header::SEC_WEBSOCKET_ACCEPT);
+        self.send = self.respond.send_response(message, false).ok();
+        true
     }
 
     pub fn poll_send(
@@ -181,12 +206,15 @@ struct Receiving {
     is_response: bool,
     trailers: Option<Head>,
     done: bool,
+    /// Data are a tunnel's, which has not begun: until then there is no body.
+    is_held: bool,
 }
 
 impl Receiving {
     fn request(stream: RecvStream) -> Self {
         let done = stream.is_end_stream();
-        Self { stream, left: Bytes::new(), awaited: None, is_response: false, trailers: None, done }
+        let left = Bytes::new();
+        Self { stream, left, awaited: None, is_response: false, trailers: None, done, is_held: false }
     }
 
     fn response(stream: RecvStream, length: Option<u64>) -> Self {
@@ -194,6 +222,9 @@ impl Receiving {
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer) -> Poll<Result<Fill, Fault>> {
+        if self.is_held {
+            return Poll::Ready(Ok(Fill::End));
+        }
         loop {
             if !self.left.is_empty() {
                 let count = buffer.fill_from(&self.left);
@@ -291,6 +322,31 @@ pub fn is_unprocessed(error: &h2::Error) -> bool {
 #[derive(Clone)]
 pub struct H2Client {
     send: client::SendRequest<Chunk>,
+    greeting: Rc<Greeting>,
+}
+
+/// Whether the instance has said what it can do. Only a tunnel has to know, and waits for it.
+///
+/// `h2` does not tell that SETTINGS came; they come before the answer to a PING.
+#[derive(Default)]
+struct Greeting {
+    is_over: Cell<bool>,
+    waiting: RefCell<Vec<Waker>>,
+}
+
+impl Greeting {
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_over.get() {
+            return Poll::Ready(());
+        }
+        self.waiting.borrow_mut().push(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn end(&self) {
+        self.is_over.set(true);
+        self.waiting.take().into_iter().for_each(Waker::wake);
+    }
 }
 
 /// Sends the preface. The second value drives the connection and must be spawned.
@@ -308,15 +364,27 @@ pub async fn connect_h2(
         .enable_push(false)
         .handshake(io.clone())
         .await?;
+    let greeting = Rc::new(Greeting::default());
+    let greeted = Rc::clone(&greeting);
+    let mut ping = connection.ping_pong();
+    if let Some(ping) = &mut ping {
+        // It fails only where the connection has failed, which its driver learns.
+        let _ = ping.send_ping(h2::Ping::opaque());
+    }
     let drive = std::future::poll_fn(move |cx| {
         let ended = Pin::new(&mut connection).poll(cx);
+        if !greeted.is_over.get()
+            && (ended.is_ready() || ping.as_mut().is_none_or(|ping| ping.poll_pong(cx).is_ready()))
+        {
+            greeted.end();
+        }
         if ended.is_pending() {
             let _ = io.poll_write_out(cx);
         }
         // An error reaches every stream that it concerns.
         ended.map(drop)
     });
-    Ok((H2Client { send }, drive))
+    Ok((H2Client { send, greeting }, drive))
 }
 
 impl H2Client {
@@ -332,18 +400,42 @@ impl H2Client {
 
     pub fn open(&mut self, head: &RequestHead) -> Result<H2ClientStream, Fault> {
         let message = write_request(head).ok_or(Fault::Closed)?;
+        if head.upgrade().is_some() {
+            let tunnel = Some(Opening { client: self.clone(), message });
+            return Ok(H2ClientStream { opening: tunnel, opened: None, receiving: None, ended: false });
+        }
         let ended = head.framing == Framing::None;
-        let (response, send) = self.send.send_request(message, ended).map_err(Fault::H2)?;
-        Ok(H2ClientStream { response, send, receiving: None, ended })
+        let opened = self.send.send_request(message, ended).map_err(Fault::H2)?;
+        Ok(H2ClientStream { opening: None, opened: Some(opened), receiving: None, ended })
     }
 }
 
 /// One exchange's stream, the service's side.
 pub struct H2ClientStream {
-    response: client::ResponseFuture,
-    send: SendStream<Chunk>,
+    /// A tunnel that waits for the instance to say that it takes such.
+    opening: Option<Opening>,
+    opened: Option<(client::ResponseFuture, SendStream<Chunk>)>,
     receiving: Option<Receiving>,
     ended: bool,
+}
+
+/// A stream that is to become a tunnel.
+struct Opening {
+    client: H2Client,
+    message: http::Request<()>,
+}
+
+impl Opening {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), HeadError>> {
+        if !self.client.send.is_extended_connect_protocol_enabled() {
+            ready!(self.client.greeting.poll(cx));
+            // A client must not try without (RFC 8441 3).
+            if !self.client.send.is_extended_connect_protocol_enabled() {
+                return Poll::Ready(Err(HeadError::NoTunnel));
+            }
+        }
+        self.client.send.poll_ready(cx).map_err(HeadError::H2)
+    }
 }
 
 impl H2ClientStream {
@@ -353,11 +445,17 @@ impl H2ClientStream {
         buffer: &mut BodyBuffer,
         last: bool,
     ) -> Poll<Result<(), Fault>> {
-        send_data(&mut self.send, &mut self.ended, cx, buffer, last)
+        match &mut self.opened {
+            Some((_, send)) => send_data(send, &mut self.ended, cx, buffer, last),
+            // A request for a tunnel has no body: its end is not the stream's.
+            None => Poll::Ready(Ok(())),
+        }
     }
 
     pub fn end(&mut self, trailers: Option<&Head>) {
-        end_stream(&mut self.send, &mut self.ended, trailers);
+        if let Some((_, send)) = &mut self.opened {
+            end_stream(send, &mut self.ended, trailers);
+        }
     }
 
     pub fn poll_head(
@@ -365,7 +463,16 @@ impl H2ClientStream {
         cx: &mut Context<'_>,
         response: &mut ResponseHead,
     ) -> Poll<Result<(), HeadError>> {
-        if let Poll::Ready(Some(interim)) = self.response.poll_informational(cx) {
+        if let Some(opening) = &mut self.opening
+            && self.opened.is_none()
+        {
+            ready!(opening.poll(cx))?;
+            let message = std::mem::take(&mut opening.message);
+            let opened = opening.client.send.send_request(message, false).map_err(HeadError::H2)?;
+            self.opened = Some(opened);
+        }
+        let Some((answer, _)) = &mut self.opened else { return Poll::Ready(Err(HeadError::Closed)) };
+        if let Poll::Ready(Some(interim)) = answer.poll_informational(cx) {
             let (parts, ()) = interim.map_err(HeadError::H2)?.into_parts();
             response.status = parts.status.as_u16();
             response.version = Version::Http2;
@@ -373,19 +480,27 @@ impl H2ClientStream {
                 read_fields(&parts.headers, &mut response.head).map_err(HeadError::Malformed),
             );
         }
-        let message = ready!(Pin::new(&mut self.response).poll(cx)).map_err(HeadError::H2)?;
+        let message = ready!(Pin::new(answer).poll(cx)).map_err(HeadError::H2)?;
         let (parts, body) = message.into_parts();
         let ended = body.is_end_stream();
         response.status = parts.status.as_u16();
         response.version = Version::Http2;
-        let length = content_length(&parts.headers).map_err(HeadError::Malformed)?;
+        let is_tunnel = self.opening.is_some() && parts.status.is_success();
+        let length = content_length(&parts.headers).map_err(HeadError::Malformed)?.filter(|_| !is_tunnel);
         response.framing =
-            if ended { Framing::None } else { length.map_or(Framing::Chunked, Framing::Length) };
+            if ended || is_tunnel { Framing::None } else { length.map_or(Framing::Chunked, Framing::Length) };
         if ended {
             response.declared_length = length;
         }
         self.receiving = Some(Receiving::response(body, length));
-        Poll::Ready(read_fields(&parts.headers, &mut response.head).map_err(HeadError::Malformed))
+        read_fields(&parts.headers, &mut response.head).map_err(HeadError::Malformed)?;
+        if is_tunnel {
+            // As the same would be said in HTTP/1.1.
+            response.status = 101;
+            let upgraded = response.set_upgrade(Some(WEBSOCKET.as_bytes()));
+            upgraded.map_err(|_| HeadError::Malformed(ParseError::InvalidValue))?;
+        }
+        Poll::Ready(Ok(()))
     }
 
     pub fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer) -> Poll<Result<Fill, Fault>> {
@@ -402,8 +517,11 @@ impl H2ClientStream {
 
 impl Drop for H2ClientStream {
     fn drop(&mut self) {
-        if !self.ended || !self.receiving.as_ref().is_some_and(|receiving| receiving.done) {
-            self.send.send_reset(h2::Reason::CANCEL);
+        let is_over = self.ended && self.receiving.as_ref().is_some_and(|receiving| receiving.done);
+        if let Some((_, send)) = &mut self.opened
+            && !is_over
+        {
+            send.send_reset(h2::Reason::CANCEL);
         }
     }
 }
@@ -434,15 +552,22 @@ fn read_request(
         (None, []) => return Err(ParseError::MissingHost),
         _ => return Err(ParseError::ConflictingHost),
     };
-    if method == Method::Connect {
+    let protocol = parts.extensions.get::<h2::ext::Protocol>();
+    if method == Method::Connect && protocol.is_none() {
         request.set_connect(authority).map_err(|_| ParseError::InvalidHost)?;
     } else {
         let target = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        // An extended CONNECT asks for what GET with an upgrade asks for in HTTP/1.1 (RFC 8441 5).
+        let method = if protocol.is_some() { Method::Get } else { method };
         request.set_target(method, target).map_err(|_| ParseError::InvalidTarget)?;
         request.set_authority(authority).map_err(|_| ParseError::InvalidHost)?;
     }
     let length = content_length(&parts.headers)?;
     request.framing = if ended { Framing::None } else { length.map_or(Framing::Chunked, Framing::Length) };
+    if let Some(protocol) = protocol {
+        request.framing = Framing::None;
+        request.set_upgrade(Some(protocol.as_str().as_bytes())).map_err(|_| ParseError::InvalidValue)?;
+    }
     request.te_trailers = parts.headers.get(http::header::TE).is_some_and(|te| te == "trailers");
     for expected in parts.headers.get_all(http::header::EXPECT) {
         if !expected.as_bytes().eq_ignore_ascii_case(b"100-continue") {
@@ -522,6 +647,12 @@ fn write_request(head: &RequestHead) -> Option<http::Request<()>> {
     *message.uri_mut() = uri;
     *message.version_mut() = http::Version::HTTP_2;
     *message.headers_mut() = write_fields(&head.head);
+    if head.upgrade().is_some() {
+        // RFC 8441 5: the stream does what the key and its answer prove in HTTP/1.1.
+        *message.method_mut() = http::Method::CONNECT;
+        message.extensions_mut().insert(h2::ext::Protocol::from_static(WEBSOCKET));
+        message.headers_mut().remove(http::header::SEC_WEBSOCKET_KEY);
+    }
     if let Framing::Length(length) = head.framing {
         message.headers_mut().insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
     }

@@ -79,6 +79,33 @@ impl Inbound {
         all!(self, inner => inner.end(trailers), within => within.end(trailers));
     }
 
+    /// What follows the head that was started is a tunnel: raw bytes both ways, each direction ended by itself.
+    pub fn become_tunnel(&mut self) {
+        all!(self, inner => inner.become_tunnel(), _within => ());
+    }
+
+    /// Whether it can become a tunnel at all.
+    pub fn takes_tunnels(&self) -> bool {
+        !matches!(self, Self::Inner(_))
+    }
+
+    /// Ends our side of a tunnel of which all is sent; the client may still send.
+    pub fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        match self {
+            Self::H1(inner) => inner.poll_shutdown(cx).map_err(Fault::Io),
+            // The end of the stream went out with its last bytes.
+            Self::H2(_) | Self::Inner(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Ready when a tunnel's client is gone altogether, where neither reading nor writing would tell.
+    pub fn poll_lost(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::H1(_) | Self::Inner(_) => Poll::Pending,
+            Self::H2(inner) => inner.poll_gone(cx),
+        }
+    }
+
     /// Takes a head back that `start` made and of which no byte was written. `false`: it is too late.
     pub fn take_back(&mut self) -> bool {
         match self {

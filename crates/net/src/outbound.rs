@@ -63,6 +63,31 @@ impl Outbound {
         both!(self, inner => inner.take_trailers())
     }
 
+    /// A connection without HTTP: `first` goes out, then raw bytes both ways. `false`: it has no raw bytes.
+    pub fn become_tunnel(&mut self, first: &[u8]) -> bool {
+        let Self::H1(inner) = self else { return false };
+        inner.become_tunnel();
+        inner.send_first(first);
+        true
+    }
+
+    /// Ends our side of a tunnel of which all is sent; the instance may still send.
+    pub fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        match self {
+            Self::H1(inner) => inner.poll_shutdown(cx).map_err(Fault::Io),
+            Self::H2(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// The instance must see a cut, not an end.
+    pub fn cut(&mut self) {
+        match self {
+            Self::H1(inner) => inner.cut(),
+            // Dropping the stream before its end resets it.
+            Self::H2(_) => {}
+        }
+    }
+
     /// Whether any byte of the request went out (an HTTP/2 request has always begun).
     pub fn wrote_any(&self) -> bool {
         match self {

@@ -33,6 +33,15 @@ impl Stream {
         Ok(Self::Plain(Socket::adopt(fd)?))
     }
 
+    /// Which address of ours the peer is connected to.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        let address = match self {
+            Self::Plain(socket) => SockRef::from(socket).local_addr()?,
+            Self::Tls(stream) => stream.local_address()?,
+        };
+        address.as_socket().ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+    }
+
     /// The server's side of TLS. Whoever awaits it sets the time-out.
     pub async fn accept_tls(self, tls: &ServerTls) -> Result<Self, HandshakeError> {
         match self {

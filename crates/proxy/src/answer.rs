@@ -7,15 +7,23 @@ use crate::chain::known_length;
 use crate::exchange::{Interrupt, Line, Run};
 use crate::problem::{put_known, refuse};
 use crate::service::Call;
-use crate::snapshot::To;
+use crate::snapshot::{Gateway, To};
+use crate::upgrade;
 
 /// Where the response's body comes from; its head is in `Run::response`.
 pub enum Answer {
     Own(Body),
     Service(Call),
+    /// The service has changed the protocol: raw bytes follow the head, both ways.
+    Tunnel(Call),
 }
 
 impl Answer {
+    /// Makes a service's response, of which the head is there, the answer.
+    pub fn of_service(run: &Run, call: Call) -> Self {
+        if run.response.status == 101 { Self::Tunnel(call) } else { Self::Service(call) }
+    }
+
     /// Makes a policy's or a destination's reply the answer.
     pub fn of(run: &mut Run, reply: Reply) -> Self {
         match reply {
@@ -34,6 +42,7 @@ impl Answer {
 
     fn length(&self, response: &ResponseHead) -> Option<u64> {
         match (self, response.framing) {
+            (Self::Tunnel(_), _) => None,
             (Self::Own(body), _) => known_length(body),
             (_, Framing::None) => Some(0),
             (_, Framing::Length(length)) => Some(length),
@@ -88,21 +97,31 @@ pub async fn respond(run: &mut Run, line: &mut Line<'_>, mut answer: Answer) -> 
                 }
             }
         }
-        let steps = run.download.steps();
-        if let Some(route) = &route {
-            route.chain.body_steps(&run.exchange, Some(&run.response), run.reached, steps);
-        }
-        gateway.before.body_steps(&run.exchange, Some(&run.response), run.before, steps);
-        if !steps.iter().all(|step| step.keeps_length()) {
-            run.response.framing = Framing::Chunked;
+        if !matches!(answer, Answer::Tunnel(_)) {
+            edit_body(run, &gateway);
         }
     }
     if run.response.framing == Framing::UntilClose {
         // The end of a body that only a close marks is marked for our client by framing.
         run.response.framing = Framing::Chunked;
     }
+    if let Some(refused) = upgrade::refuse_success(run, &answer) {
+        answer = refused;
+    }
     stamp(run, line);
     Ok(answer)
+}
+
+/// The streaming edits of the response's body.
+fn edit_body(run: &mut Run, gateway: &Gateway) {
+    let steps = run.download.steps();
+    if let Some(route) = &run.route {
+        route.chain.body_steps(&run.exchange, Some(&run.response), run.reached, steps);
+    }
+    gateway.before.body_steps(&run.exchange, Some(&run.response), run.before, steps);
+    if !steps.iter().all(|step| step.keeps_length()) {
+        run.response.framing = Framing::Chunked;
+    }
 }
 
 /// `Date` (RFC 9110 6.6.1) and the correlation id.

@@ -15,6 +15,7 @@ use crate::answer::{refusal, stamp};
 use crate::connection_h2::serve_h2;
 use crate::exchange::{Interrupt, Line, Peer, Run};
 use crate::finish::Finish;
+use crate::raw::serve_raw;
 use crate::request::handle;
 use crate::routing::identify;
 use crate::secure::{Secured, shake_hands};
@@ -35,8 +36,14 @@ const WARM: Duration = Duration::from_secs(1);
 /// Serves one connection to its end.
 pub async fn serve(mut stream: Stream, peer: std::net::SocketAddr, listener: usize, worker: Rc<Worker>) {
     let registered = worker.register();
-    let tls = worker.snapshot().listener(listener).and_then(|plan| plan.tls.clone());
-    if let Some(tls) = tls {
+    let first = worker.snapshot().listener(listener).cloned();
+    if let Some(plan) = &first
+        && let Some(raw) = &plan.raw
+    {
+        let peer = Rc::new(Peer::new(peer, None));
+        return Box::pin(serve_raw(stream, &peer, plan, raw, &worker, &registered)).await;
+    }
+    if let Some(tls) = first.and_then(|plan| plan.tls.clone()) {
         let Some(secured) = Box::pin(shake_hands(stream, &tls, &worker)).await else { return };
         stream = secured;
     }

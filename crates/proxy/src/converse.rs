@@ -13,6 +13,7 @@ use crate::pump::Broken;
 use crate::service::{Call, Failure, Service};
 use crate::snapshot::Route;
 use crate::stream::{client_fault, poll_upload};
+use crate::upgrade;
 
 /// How a conversation ended well.
 pub enum Attempt {
@@ -66,6 +67,13 @@ pub async fn converse(
         let turn = conversation.turn(run, line, &mut call).await;
         run.exchange.bytes_in = run.exchange.bytes_in.max(run.upload.carried);
         match turn {
+            Ok(Turn::Head(Ok(()))) if run.response.status == 101 => {
+                if let Err(what) = upgrade::check(run) {
+                    return Ok(Err(Failure::new(core::SERVICE_PROTOCOL, what)));
+                }
+                run.exchange.timings.first_byte = line.worker.refresh();
+                return Ok(Ok(Attempt::Answered(call)));
+            }
             Ok(Turn::Head(Ok(()))) if run.response.is_interim() => {
                 if let Err(failure) = conversation.relay_interim(run, line).await? {
                     return Ok(Err(failure));
@@ -149,7 +157,7 @@ impl Conversation<'_> {
         }
     }
 
-    /// A 1xx goes on to the client as it comes (RFC 9110 15.2); 101 nobody asked for.
+    /// A 1xx goes on to the client as it comes (RFC 9110 15.2).
     async fn relay_interim(
         &mut self,
         run: &mut Run,
@@ -158,9 +166,6 @@ impl Conversation<'_> {
         self.interim += 1;
         if self.interim > self.service.settings.max_interim {
             return Ok(Err(Failure::new(core::SERVICE_PROTOCOL, "too many interim responses")));
-        }
-        if run.response.status == 101 {
-            return Ok(Err(Failure::new(core::SERVICE_PROTOCOL, "101 without an upgrade")));
         }
         line.client.interim(&run.response, &run.exchange.request);
         run.response.next_after_interim();

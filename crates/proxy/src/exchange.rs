@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 
 use narthex_contract::Exchange;
 use narthex_net::{Deadline, Inbound};
+use narthex_telemetry::TunnelEnd;
 use narthex_wire::{RequestParser, ResponseHead};
 
 use crate::chain::Reached;
@@ -44,6 +45,8 @@ pub struct Run {
     pub(crate) is_cut: bool,
     /// How many exchanges this one is inside of.
     pub(crate) depth: u8,
+    /// What ended the tunnel that it became.
+    pub(crate) tunnel: Option<TunnelEnd>,
     /// What the client speaks.
     pub(crate) protocol: narthex_wire::Version,
 }
@@ -65,6 +68,7 @@ impl Run {
         self.is_prepared = false;
         self.is_cut = false;
         self.depth = 0;
+        self.tunnel = None;
         self.protocol = narthex_wire::Version::Http11;
     }
 }

@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
 use narthex_contract::{EndCx, Tls, Verdicted, grpc};
-use narthex_telemetry::{AccessRecord, TlsRecord};
+use narthex_telemetry::{AccessRecord, TlsRecord, TunnelEnd};
 use narthex_wire::Version;
 
 use crate::exchange::Run;
@@ -66,7 +66,10 @@ fn end(run: &Run, worker: &Worker, is_client_gone: bool) {
     let cx = EndCx { exchange, status, duration: total };
     if let Some(route) = &run.route {
         route.chain.on_end(&cx);
-        route.series.record(worker.index(), status, total, gateway_time);
+        // An exchange that became a tunnel was answered when that began: its hours would say nothing about the gateway.
+        let answered = if run.tunnel.is_some() { times.first_byte } else { now };
+        let took = answered.saturating_sub(exchange.began.monotonic);
+        route.series.record(worker.index(), status, took, gateway_time);
     }
     match &run.gateway {
         Some(gateway) => {
@@ -99,6 +102,7 @@ fn end(run: &Run, worker: &Worker, is_client_gone: bool) {
                 grpc_status: call_status(run),
                 reason: reason.map(narthex_contract::Reason::code),
                 detail: exchange.operator_detail.as_ref().map(|detail| &*detail.0),
+                listener: "",
                 gateway: label.map_or("", |label| &label.gateway),
                 route: label.map_or("", |label| &label.route),
                 service: exchange.service.as_deref(),
@@ -112,6 +116,7 @@ fn end(run: &Run, worker: &Worker, is_client_gone: bool) {
                 bytes_out: exchange.bytes_out,
                 shadowed: shadowed(run),
                 tls: exchange.tls.as_deref().map(record_tls),
+                tunnel: run.tunnel.map_or("", TunnelEnd::as_str),
             },
             exchange.trace.trace_id_hex(),
         )

@@ -12,6 +12,7 @@ use crate::exchange::{Interrupt, Line, Run};
 use crate::forwarded;
 use crate::service::{Call, Calling, Failure, HostRule, Service};
 use crate::snapshot::{PathEdit, Route};
+use crate::upgrade;
 
 /// Instances that are tried where none could have begun to process the request.
 const TRIES: u16 = 3;
@@ -27,6 +28,11 @@ pub async fn forward(
     let Some(service) = snapshot.service(id) else { return Ok(Err(core::INTERNAL.into())) };
     run.exchange.service = Some(Arc::clone(&service.name));
     prepare(run, line, service, route);
+    let mut upgrades = route.upgrades;
+    upgrades.websocket &= line.client.takes_tunnels();
+    if let Some(refused) = upgrade::settle(run, line.worker, upgrades) {
+        return Ok(Err(refused));
+    }
     run.exchange.timings.service_begun = line.worker.now();
     let mut avoid = None;
     let mut replays = 0;
@@ -66,8 +72,6 @@ fn prepare(run: &mut Run, line: &Line<'_>, service: &Service, route: &Route) {
             PathEdit::Rewrite(_) => exchange.request.set_path(&run.rewritten),
         };
         debug_assert!(edited.is_ok(), "a part of a normalised path is a valid path");
-        let upgraded = exchange.request.set_upgrade(None);
-        debug_assert!(upgraded.is_ok(), "removing cannot fail");
     }
     exchange.request.scheme = if service.settings.tls.is_some() { Scheme::Https } else { Scheme::Http };
     let stored = match &service.settings.host {

@@ -15,12 +15,15 @@ mod forward;
 mod forwarded;
 mod problem;
 mod pump;
+mod raw;
 mod request;
 mod routing;
 mod secure;
 mod service;
 mod snapshot;
 mod stream;
+mod tunnel;
+mod upgrade;
 mod within;
 mod worker;
 
@@ -29,6 +32,7 @@ pub use exchange::Run;
 pub use fleet::{Fleet, FleetOptions};
 pub use forwarded::ForwardedRules;
 pub use problem::problem_json;
+pub use raw::{RawPlan, RawTo, ServerNames};
 pub use request::handle;
 pub use routing::RequestFacts;
 pub use routing::host_without_port;
@@ -38,6 +42,6 @@ pub use service::{
 };
 pub use snapshot::{
     DeadlineScope, FallbackStep, Gateway, ListenerBounds, ListenerPlan, PathEdit, Route, RouteTimes,
-    Snapshot, TimesOverride, To,
+    Snapshot, TimesOverride, To, Upgrades,
 };
 pub use worker::{Phase, Worker};

@@ -110,7 +110,7 @@ pub(crate) async fn ask_destination(run: &mut Run, line: &mut Line<'_>) -> Resul
     let failure = match service {
         Err(reply) => return Ok(Answer::of(run, reply)),
         Ok(id) => match forward(run, line, id, &route).await? {
-            Ok(call) => return Ok(Answer::Service(call)),
+            Ok(call) => return Ok(Answer::of_service(run, call)),
             Err(reply) => reply,
         },
     };
@@ -133,7 +133,7 @@ pub(crate) async fn ask_destination(run: &mut Run, line: &mut Line<'_>) -> Resul
             FallbackStep::Service(id) if run.upload.rewind().is_ok() => {
                 if let Ok(call) = forward(run, line, *id, &route).await? {
                     mark_fallback(run, b"service");
-                    return Ok(Answer::Service(call));
+                    return Ok(Answer::of_service(run, call));
                 }
             }
             FallbackStep::Service(_) => {}

@@ -9,7 +9,7 @@ use narthex_router::{HostTable, PathRules, Rewrite, Router};
 use narthex_telemetry::RouteSeries;
 use narthex_wire::Limits;
 
-use crate::{Chain, ForwardedRules, ListenerTls, Service, ServiceTimes};
+use crate::{Chain, ForwardedRules, ListenerTls, RawPlan, Service, ServiceTimes};
 
 /// Everything that the data plane needs to answer requests.
 pub struct Snapshot {
@@ -72,6 +72,16 @@ impl Snapshot {
     }
 }
 
+impl Snapshot {
+    /// Whether a route of this name answers on the listener.
+    pub fn has_route(&self, listener: usize, label: &RouteLabel) -> bool {
+        self.listener(listener).is_some_and(|plan| {
+            let gateways = plan.gateways.iter().filter(|gateway| gateway.name == label.gateway);
+            gateways.flat_map(|gateway| &gateway.routes).any(|route| route.label.route == label.route)
+        })
+    }
+}
+
 /// What answers on one listener.
 pub struct ListenerPlan {
     pub name: Arc<str>,
@@ -83,6 +93,8 @@ pub struct ListenerPlan {
     pub tls: Option<Arc<ListenerTls>>,
     /// Every request is sent to `https://` at this port.
     pub redirect: Option<u16>,
+    /// Connections are passed through: no HTTP, no gateways.
+    pub raw: Option<RawPlan>,
 }
 
 /// The static maxima and time-outs of a listener.
@@ -158,6 +170,7 @@ pub struct Route {
     pub to: To,
     pub edit: PathEdit,
     pub fallback: Vec<FallbackStep>,
+    pub upgrades: Upgrades,
     pub times: RouteTimes,
     pub service_times: TimesOverride,
     /// `%2F` and `%5C` may stand in the path.
@@ -184,6 +197,20 @@ pub enum To {
     Kind(Box<dyn Destination>),
 }
 
+/// Which changes of protocol a route carries, and what becomes of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Upgrades {
+    pub websocket: bool,
+    /// A tunnel ends when a configuration goes live that does not have its route.
+    pub close_when_removed: bool,
+}
+
+impl Default for Upgrades {
+    fn default() -> Self {
+        Self { websocket: true, close_when_removed: false }
+    }
+}
+
 /// What happens to the path before it is forwarded.
 #[derive(Debug, Clone)]
 pub enum PathEdit {
@@ -207,6 +234,7 @@ pub struct TimesOverride {
     pub first_byte: Option<Duration>,
     pub idle: Option<Duration>,
     pub write: Option<Duration>,
+    pub tunnel_idle: Option<Duration>,
 }
 
 impl TimesOverride {
@@ -218,6 +246,7 @@ impl TimesOverride {
             first_byte: self.first_byte.unwrap_or(times.first_byte),
             idle: self.idle.unwrap_or(times.idle),
             write: self.write.unwrap_or(times.write),
+            tunnel_idle: self.tunnel_idle.unwrap_or(times.tunnel_idle),
             keep: times.keep,
         }
     }

@@ -1,12 +1,15 @@
 //! Streaming: the response to the client, the rest of the request to the service, both at once; and reading a
 //! request's body whole where a policy asked for that. Decides nothing about what is streamed.
 
+use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use narthex_contract::{Body, Detail, Reason, Reply, core, grpc};
 use narthex_net::{BodyBuffer, Fault, Fill, Inbound, Outbound};
-use narthex_wire::{Head, ResponseHead, Version};
+use narthex_telemetry::TunnelEnd;
+use narthex_wire::{Framing, Head, Known, ResponseHead, Version};
 
 use crate::answer::{Answer, refusal};
 use crate::exchange::{Interrupt, Line, Run};
@@ -15,6 +18,7 @@ use crate::pump::{Broken, OwnBody, Pump, WaitsFor};
 use crate::routing::leaves_much_unread;
 use crate::service::Call;
 use crate::snapshot::DeadlineScope;
+use crate::tunnel::{Rules, Tunnel, drained};
 
 /// The request's whole body, at most `bound` bytes. The gateway answers `100-continue` itself, because it buffers.
 pub async fn read_whole(
@@ -102,6 +106,10 @@ pub async fn stream(run: &mut Run, line: &mut Line<'_>, answer: Answer) -> Resul
     let (mut call, body) = match answer {
         Answer::Own(body) => (None, body),
         Answer::Service(call) => (Some(call), Body::Empty),
+        Answer::Tunnel(call) => {
+            Box::pin(tunnel(run, line, call)).await;
+            return Ok(Streamed::Over);
+        }
     };
     run.is_started = true;
     let has_body = line.client.start(&run.response, &run.exchange.request, close);
@@ -180,6 +188,48 @@ fn end_call(run: &mut Run, line: &mut Line<'_>, reason: Reason, detail: String) 
     Streamed::Over
 }
 
+/// Step 6, where the service has changed the protocol. Whatever goes live meanwhile, the route stays the one that the
+/// tunnel began with.
+async fn tunnel(run: &mut Run, line: &mut Line<'_>, mut call: Call) {
+    // No policy unmakes what the service has begun.
+    run.response.set_status(101);
+    run.is_started = true;
+    line.client.start(&run.response, &run.exchange.request, true);
+    line.client.become_tunnel();
+    let times = call.service().settings.times;
+    let route = run.route.clone();
+    let idle = route.as_ref().map_or(times.tunnel_idle, |route| route.service_times.over(&times).tunnel_idle);
+    let Line { client, deadline, worker, listener, snapshot, plan, .. } = line;
+    let tunnel = Tunnel {
+        worker,
+        deadline,
+        client,
+        service: &mut call.outbound,
+        rules: Rules { idle, is_websocket: true },
+    };
+    let carried = tunnel
+        .carry(|| {
+            let live = worker.snapshot();
+            if Rc::ptr_eq(&live, snapshot) {
+                return drained(worker);
+            }
+            // The configuration that it began with is let go, but for its route.
+            let own = route.as_ref().filter(|route| route.upgrades.close_when_removed);
+            let is_removed = own.is_some_and(|route| !live.has_route(*listener, &route.label));
+            if let Some(now) = live.listener(*listener) {
+                *plan = Arc::clone(now);
+            }
+            *snapshot = live;
+            if is_removed { Some(TunnelEnd::RouteRemoved) } else { drained(worker) }
+        })
+        .await;
+    run.exchange.bytes_in = carried.from_client;
+    run.exchange.bytes_out = carried.from_service;
+    run.exchange.timings.service_done = line.worker.refresh();
+    run.tunnel = Some(carried.end);
+    run.is_cut = matches!(carried.end, TunnelEnd::ClientLost | TunnelEnd::ServiceLost);
+}
+
 /// How long a body may stand still.
 struct Patience {
     /// For the client to take bytes, and for the service to send them.
@@ -195,7 +245,9 @@ impl Patience {
         let route = run.route.as_ref();
         let idle = call.map_or(write, |call| {
             let times = &call.service().settings.times;
-            route.map_or(times.idle, |route| route.service_times.over(times).idle)
+            let times = route.map_or(*times, |route| route.service_times.over(times));
+            // Events come when there are some.
+            if is_event_stream(&run.response) { times.idle.max(times.tunnel_idle) } else { times.idle }
         });
         let whole = route.filter(|route| route.times.scope == DeadlineScope::Whole);
         let limit = whole.map_or(u64::MAX, |route| {
@@ -208,6 +260,17 @@ impl Patience {
         let patience = if waits_for == WaitsFor::Sink { self.write } else { self.idle };
         line.due(patience).min(self.limit)
     }
+}
+
+/// Server-sent events.
+fn is_event_stream(response: &ResponseHead) -> bool {
+    const EVENT_STREAM: &[u8] = b"text/event-stream";
+    let is_endless = matches!(response.framing, Framing::Chunked | Framing::UntilClose);
+    let kind = if is_endless { response.head.get_known(Known::ContentType) } else { None };
+    let begins_so = |kind: &[u8]| {
+        kind.get(..EVENT_STREAM.len()).is_some_and(|start| start.eq_ignore_ascii_case(EVENT_STREAM))
+    };
+    kind.is_some_and(begins_so)
 }
 
 fn why_broken(broken: Broken) -> Result<(Reason, String), Interrupt> {

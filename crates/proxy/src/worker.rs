@@ -22,6 +22,7 @@ use crate::accept;
 use crate::exchange::Run;
 use crate::service::Pools;
 use crate::snapshot::Snapshot;
+use crate::tunnel;
 
 /// Exchanges kept for the next requests.
 const RUNS: usize = 256;
@@ -144,6 +145,7 @@ pub struct Worker {
     connections: RefCell<Slab<Option<Waker>>>,
     acceptors: RefCell<Vec<Acceptor>>,
     waiting: RefCell<Vec<oneshot::Sender<()>>>,
+    tunnels: tunnel::Places,
     phase: Cell<Phase>,
     random: Cell<u64>,
     position: Cell<u32>,
@@ -171,6 +173,7 @@ impl Worker {
             connections: RefCell::default(),
             acceptors: RefCell::default(),
             waiting: RefCell::default(),
+            tunnels: tunnel::Places::default(),
             phase: Cell::new(Phase::Serving),
             random: Cell::new(random),
             position: Cell::new((random >> 32) as u32),
@@ -237,6 +240,7 @@ impl Worker {
             Command::Switch(done) => {
                 if let Some(prepared) = self.prepared.borrow_mut().take() {
                     *self.snapshot.borrow_mut() = prepared;
+                    self.tunnels.wake();
                 }
                 let _ = done.send(());
             }
@@ -467,11 +471,16 @@ impl Worker {
         if phase == Phase::Closing {
             self.pools.borrow_mut().clear();
         }
+        self.tunnels.wake();
         for (_, waker) in &*self.connections.borrow() {
             if let Some(waker) = waker {
                 waker.wake_by_ref();
             }
         }
+    }
+
+    pub fn tunnels(&self) -> &tunnel::Places {
+        &self.tunnels
     }
 
     fn notify_if_empty(&self) {

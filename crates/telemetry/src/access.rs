@@ -40,6 +40,8 @@ pub struct AccessRecord<'a> {
     pub reason: Option<&'a str>,
     /// The operator's text of a refusal.
     pub detail: Option<&'a str>,
+    /// Of a connection that is passed through.
+    pub listener: &'a str,
     pub gateway: &'a str,
     pub route: &'a str,
     pub service: Option<&'a str>,
@@ -55,6 +57,43 @@ pub struct AccessRecord<'a> {
     pub shadowed: &'a str,
     /// Of an encrypted connection.
     pub tls: Option<TlsRecord<'a>>,
+    /// What ended the tunnel that the exchange became.
+    pub tunnel: &'a str,
+}
+
+impl Default for AccessRecord<'_> {
+    fn default() -> Self {
+        Self {
+            unix_ms: 0,
+            request_id: "",
+            trace_id: &[],
+            client: IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
+            caller: None,
+            method: "",
+            host: "",
+            path: "",
+            protocol: "",
+            status: 0,
+            grpc_status: None,
+            reason: None,
+            detail: None,
+            listener: "",
+            gateway: "",
+            route: "",
+            service: None,
+            instance: None,
+            attempts: 0,
+            total: 0,
+            service_time: 0,
+            connect: 0,
+            gateway_time: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            shadowed: "",
+            tls: None,
+            tunnel: "",
+        }
+    }
 }
 
 /// What is logged of an encrypted connection.
@@ -72,17 +111,25 @@ impl AccessRecord<'_> {
     pub fn write(&self, dates: &mut DateCache, out: &mut Vec<u8>) {
         let mut line = Line(out);
         line.plain(key!(first "time"), &dates.rfc3339(self.unix_ms));
-        line.text(key!("request_id"), self.request_id.as_bytes(), 128);
-        line.plain(key!("trace_id"), self.trace_id);
+        if self.listener.is_empty() {
+            line.text(key!("request_id"), self.request_id.as_bytes(), 128);
+            line.plain(key!("trace_id"), self.trace_id);
+        }
         write_ip(&mut line, key!("client"), self.client);
         write_optional(&mut line, key!("caller"), self.caller);
-        line.plain(key!("method"), self.method.as_bytes());
-        line.text(key!("host"), self.host.as_bytes(), 255);
-        line.text(key!("path"), self.path.as_bytes(), FIELD_BYTES);
-        line.plain(key!("protocol"), self.protocol.as_bytes());
-        line.number(key!("status"), u64::from(self.status));
-        if let Some(status) = self.grpc_status {
-            line.number(key!("grpc_status"), u64::from(status));
+        if self.listener.is_empty() {
+            line.plain(key!("method"), self.method.as_bytes());
+            line.text(key!("host"), self.host.as_bytes(), 255);
+            line.text(key!("path"), self.path.as_bytes(), FIELD_BYTES);
+            line.plain(key!("protocol"), self.protocol.as_bytes());
+            line.number(key!("status"), u64::from(self.status));
+            if let Some(status) = self.grpc_status {
+                line.number(key!("grpc_status"), u64::from(status));
+            }
+        } else {
+            write_name(&mut line, key!("listener"), Some(self.listener));
+            write_optional(&mut line, key!("host"), Some(self.host));
+            line.plain(key!("protocol"), self.protocol.as_bytes());
         }
         write_name(&mut line, key!("reason"), self.reason);
         write_optional(&mut line, key!("detail"), self.detail);
@@ -109,6 +156,7 @@ impl AccessRecord<'_> {
                 line.text(key!("client_fingerprint"), fingerprint.as_bytes(), 64);
             }
         }
+        write_optional(&mut line, key!("tunnel"), Some(self.tunnel));
         out.extend_from_slice(b"}\n");
     }
 }
@@ -343,6 +391,8 @@ mod tests {
             bytes_in: 0,
             bytes_out: 5,
             shadowed: "",
+            tunnel: "",
+            listener: "",
         }
     }
 

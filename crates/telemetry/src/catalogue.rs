@@ -91,12 +91,66 @@ pub struct WorkerMetrics {
     pub exchanges: Counter,
     pub panics: Counter,
     pub stalls: Counter,
+    /// Tunnels that are open.
+    pub tunnels: Counter,
+    pub(crate) tunnel_ends: [Counter; TunnelEnd::ALL.len()],
+    pub(crate) tunnel_bytes: [Counter; 2],
     /// Requests refused before a route was known.
     pub unrouted: Counter,
     /// TLS handshakes with clients: finished; of these, sessions taken up again; refused for want of room.
     pub handshakes: Counter,
     pub handshakes_resumed: Counter,
     pub handshakes_refused: Counter,
+}
+
+impl WorkerMetrics {
+    /// Bytes from the client and from the service.
+    pub fn tunnel_ended(&self, end: TunnelEnd, from_client: u64, from_service: u64) {
+        self.tunnel_ends[end as usize].add(1);
+        self.tunnel_bytes[0].add(from_client);
+        self.tunnel_bytes[1].add(from_service);
+    }
+}
+
+/// Why a tunnel ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TunnelEnd {
+    /// The client ended its side first, in good order.
+    ClientClosed,
+    ServiceClosed,
+    /// The client's connection broke.
+    ClientLost,
+    ServiceLost,
+    /// Nothing was carried for `tunnel_idle`.
+    Idle,
+    /// The gateway ends.
+    Drained,
+    /// Its route is gone, and says that its tunnels go with it.
+    RouteRemoved,
+}
+
+impl TunnelEnd {
+    pub const ALL: [Self; 7] = [
+        Self::ClientClosed,
+        Self::ServiceClosed,
+        Self::ClientLost,
+        Self::ServiceLost,
+        Self::Idle,
+        Self::Drained,
+        Self::RouteRemoved,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientClosed => "client_closed",
+            Self::ServiceClosed => "service_closed",
+            Self::ClientLost => "client_lost",
+            Self::ServiceLost => "service_lost",
+            Self::Idle => "idle",
+            Self::Drained => "drained",
+            Self::RouteRemoved => "route_removed",
+        }
+    }
 }
 
 /// What the process says about itself when it is asked.

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use crate::catalogue::CLASSES;
 use crate::counter::SHARED_BUCKETS;
-use crate::{CertificateState, Counter, Histogram, Metrics, ProcessState, WorkerMetrics};
+use crate::{CertificateState, Counter, Histogram, Metrics, ProcessState, TunnelEnd, WorkerMetrics};
 
 impl Metrics {
     /// The whole page.
@@ -116,7 +116,7 @@ fn write_histogram<'h>(
 
 fn write_workers(metrics: &Metrics, out: &mut String) -> fmt::Result {
     type Pick = fn(&WorkerMetrics) -> &Counter;
-    let all: [(&str, &str, &str, Pick); 10] = [
+    let all: [(&str, &str, &str, Pick); 11] = [
         ("narthex_connections_accepted_total", "counter", "Connections accepted.", |w| &w.accepted),
         (
             "narthex_connections_handed_over_total",
@@ -133,6 +133,7 @@ fn write_workers(metrics: &Metrics, out: &mut String) -> fmt::Result {
             "Times that a worker did not return within 100 ms.",
             |w| &w.stalls,
         ),
+        ("narthex_tunnels", "gauge", "Tunnels (WebSocket, TCP) that are open.", |w| &w.tunnels),
         ("narthex_unrouted_total", "counter", "Requests refused before a route was known.", |w| &w.unrouted),
         ("narthex_tls_handshakes_total", "counter", "TLS handshakes with clients.", |w| &w.handshakes),
         (
@@ -153,6 +154,22 @@ fn write_workers(metrics: &Metrics, out: &mut String) -> fmt::Result {
         for (worker, cells) in metrics.workers.iter().enumerate() {
             writeln!(out, "{name}{{worker=\"{worker}\"}} {}", pick(cells).read())?;
         }
+    }
+    write_tunnels(metrics, out)
+}
+
+fn write_tunnels(metrics: &Metrics, out: &mut String) -> fmt::Result {
+    let sum = |pick: &dyn Fn(&WorkerMetrics) -> u64| metrics.workers.iter().map(pick).sum::<u64>();
+    let name = "narthex_tunnels_ended_total";
+    head(out, name, "counter", "Tunnels that ended, by what ended them.")?;
+    for end in TunnelEnd::ALL {
+        let count = sum(&|worker| worker.tunnel_ends[end as usize].read());
+        writeln!(out, "{name}{{end=\"{}\"}} {count}", end.as_str())?;
+    }
+    let name = "narthex_tunnel_bytes_total";
+    head(out, name, "counter", "Bytes of tunnels that ended, by whom they came from.")?;
+    for (at, from) in ["client", "service"].into_iter().enumerate() {
+        writeln!(out, "{name}{{from=\"{from}\"}} {}", sum(&|worker| worker.tunnel_bytes[at].read()))?;
     }
     Ok(())
 }

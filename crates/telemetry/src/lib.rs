@@ -8,6 +8,8 @@ mod exposition;
 mod json;
 
 pub use access::{AccessLog, AccessRecord, AccessSink, AccessWriter, TlsRecord};
-pub use catalogue::{CertificateState, Metrics, ProcessState, RouteSeries, ServiceSeries, WorkerMetrics};
+pub use catalogue::{
+    CertificateState, Metrics, ProcessState, RouteSeries, ServiceSeries, TunnelEnd, WorkerMetrics,
+};
 pub use counter::{Counter, Histogram, SHARED_BUCKETS};
 pub use date::{DateCache, http_date};

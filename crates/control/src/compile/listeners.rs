@@ -2,19 +2,24 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use narthex_config as config;
-use narthex_document::Diagnostic;
+use narthex_contract::ServiceId;
+use narthex_document::{Diagnostic, Name, Spanned};
 use narthex_net::H2Limits;
-use narthex_proxy::{ForwardedRules, Gateway, ListenerBounds, ListenerPlan};
+use narthex_proxy::{
+    ForwardedRules, Gateway, ListenerBounds, ListenerPlan, Protocol, RawPlan, RawTo, ServerNames, Service,
+};
 use narthex_router::{HostProblem, HostTable};
-use narthex_wire::Limits;
+use narthex_wire::{Limits, ProxyProtocol};
 
 use super::{ListenerSpec, Work};
 
 pub(super) fn compile(
     work: &mut Work<'_>,
     gateways: &[Option<Arc<Gateway>>],
+    services: &[Option<Arc<Service>>],
 ) -> (Vec<Option<Arc<ListenerPlan>>>, Vec<ListenerSpec>) {
     let file = work.file;
     let (mut plans, mut specs) = (Vec::new(), Vec::new());
@@ -60,10 +65,62 @@ pub(super) fn compile(
             bounds: bounds(listener),
             tls,
             redirect: listener.redirect_to_https.as_ref().map(|port| port.get()),
+            raw: raw(work, services, listener),
         }));
         specs.push(ListenerSpec { index, name: name.to_string(), address });
     }
     (plans, specs)
+}
+
+/// A listener without HTTP. What is undefined was reported by `config`.
+fn raw(
+    work: &mut Work<'_>,
+    services: &[Option<Arc<Service>>],
+    listener: &config::Listener,
+) -> Option<RawPlan> {
+    let mut plan = RawPlan {
+        to: RawTo::Names(ServerNames::default()),
+        services: Vec::new(),
+        idle: Duration::ZERO,
+        proxy_protocol: None,
+        hello_bytes: listener.bounds.hello_bytes.0 as usize,
+    };
+    let version = |given| match given {
+        config::ProxyProtocol::V1 => ProxyProtocol::V1,
+        config::ProxyProtocol::V2 => ProxyProtocol::V2,
+    };
+    if let Some(tcp) = &listener.tcp {
+        plan.to = RawTo::Service(raw_service(work, services, &tcp.to, &mut plan.services)?);
+        plan.idle = tcp.idle.0;
+        plan.proxy_protocol = tcp.proxy_protocol.map(version);
+        return Some(plan);
+    }
+    let tls = listener.tls_passthrough.as_ref()?;
+    let mut names = ServerNames::default();
+    for (name, service) in &tls.to {
+        names.insert(&name.0, raw_service(work, services, service, &mut plan.services)?);
+    }
+    plan.to = RawTo::Names(names);
+    plan.idle = tls.idle.0;
+    plan.proxy_protocol = tls.proxy_protocol.map(version);
+    Some(plan)
+}
+
+/// Adds a service to those of a listener; one that has no raw bytes is refused.
+fn raw_service(
+    work: &mut Work<'_>,
+    services: &[Option<Arc<Service>>],
+    name: &Spanned<Name>,
+    of_plan: &mut Vec<Arc<Service>>,
+) -> Option<ServiceId> {
+    let service = services.iter().flatten().find(|service| *service.name == ***name)?;
+    if service.settings.protocol != Protocol::Http1 {
+        let message = format!("the service `{}` speaks HTTP/2: raw bytes cannot be passed to it", &**name);
+        work.error("conflict", name.span, message, "give its `url` the scheme `tcp://`");
+        return None;
+    }
+    of_plan.push(Arc::clone(service));
+    Some(ServiceId(of_plan.len() as u32 - 1))
 }
 
 /// No address given: every one of the machine, IPv6 and IPv4.

@@ -100,7 +100,7 @@ pub fn compile_written(
     work.refuse_what_is_not_there();
     let (services, discovered) = services::compile(&mut work);
     let (gateways, routes) = routes::compile(&mut work);
-    let (plans, listeners) = listeners::compile(&mut work, &gateways);
+    let (plans, listeners) = listeners::compile(&mut work, &gateways, &services);
     let secured = std::mem::take(&mut work.secured);
     let errors = problems.iter().filter(|problem| problem.is_error()).count();
     if errors > before {

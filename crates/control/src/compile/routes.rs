@@ -6,7 +6,7 @@ use ahash::AHashMap;
 use narthex_config as config;
 use narthex_contract::{Attached, CompileCx, Fingerprint, Place, RouteLabel};
 use narthex_document::{Diagnostic, Name, Span, Spanned};
-use narthex_proxy::{DeadlineScope, FallbackStep, Gateway, PathEdit, Route, RouteTimes, To};
+use narthex_proxy::{DeadlineScope, FallbackStep, Gateway, PathEdit, Route, RouteTimes, To, Upgrades};
 use narthex_router::{EncodedSlashes, PathPattern, PathRules, Rewrite, RouteSpec, Router};
 
 use super::chains::{self, GatewayPolicies, Placed};
@@ -196,6 +196,10 @@ fn compile_route(
                 config::DeadlineScope::Whole => DeadlineScope::Whole,
             },
         },
+        upgrades: Upgrades {
+            websocket: route.upgrade.iter().any(|upgrade| **upgrade == config::Upgrade::Websocket),
+            close_when_removed: route.on_route_removed == config::OnRouteRemoved::Close,
+        },
         service_times: service_times(&route.timeouts),
         buffered_body: buffered_body(work, gateway),
         keeps_encoded_slashes: route.encoded_slashes == config::EncodedSlashes::Keep,
@@ -236,6 +240,7 @@ fn service_times(of_route: &config::RouteTimeouts) -> narthex_proxy::TimesOverri
         first_byte: of_route.first_byte.map(|time| time.0),
         idle: of_route.idle.map(|time| time.0),
         write: of_route.write.map(|time| time.0),
+        tunnel_idle: of_route.tunnel_idle.map(|time| time.0),
     }
 }
 

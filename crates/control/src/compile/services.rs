@@ -36,9 +36,11 @@ pub(super) fn compile(work: &mut Work<'_>) -> (Vec<Option<Arc<Service>>>, Vec<Di
     let mut discovered = Vec::new();
     for (name, service) in file.services.iter() {
         let text = name.as_str();
-        work.service_names.push(text.to_owned());
         let Some(id) = numbered.get(text) else { continue };
-        work.service_ids.insert(text, *id);
+        if !service.is_raw() {
+            work.service_names.push(text.to_owned());
+            work.service_ids.insert(text, *id);
+        }
         let Some(settings) = settings(work, name, service) else { continue };
         let state = Arc::clone(work.keep.services.entry(text.to_owned()).or_insert_with(State::new));
         let series = work.metrics.service(text);
@@ -63,6 +65,8 @@ fn protocol(work: &mut Work<'_>, service: &config::Service) -> Option<(Protocol,
                     config::Protocol::Auto => Protocol::Auto,
                 })
             }
+            // Only listeners that pass connections through may name it.
+            config::Scheme::Tcp => Protocol::Http1,
             config::Scheme::H2c | config::Scheme::H2 => Protocol::Http2,
         };
         is_secure |= matches!(address.address.scheme, config::Scheme::Https | config::Scheme::H2);
@@ -121,6 +125,7 @@ fn settings(work: &mut Work<'_>, name: &Spanned<Name>, service: &config::Service
             first_byte: times.first_byte.0,
             idle: times.idle.0,
             write: times.write.0,
+            tunnel_idle: times.tunnel_idle.0,
             keep: bounds.idle_time.0,
         },
         limits: Limits {

@@ -53,6 +53,10 @@ impl Write for Sink<'_> {
 }
 
 impl TlsStream {
+    pub(crate) fn local_address(&self) -> io::Result<socket2::SockAddr> {
+        socket2::SockRef::from(&self.socket).local_addr()
+    }
+
     pub(super) fn new(socket: Socket, connection: Connection, incoming: Option<Incoming>) -> Self {
         Self { socket, connection, incoming, facts: None, made_by: None, fault: None, has_ended: false }
     }

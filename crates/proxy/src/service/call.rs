@@ -64,6 +64,10 @@ impl Failure {
                 let failure = Self::new(core::SERVICE_CLOSED, error.to_string());
                 if is_unprocessed(error) { failure.unprocessed() } else { failure }
             }
+            HeadError::NoTunnel => Self::new(
+                core::SERVICE_PROTOCOL,
+                "the instance does not take WebSocket over HTTP/2 (RFC 8441)",
+            ),
             HeadError::Preface => Self::new(core::SERVICE_PROTOCOL, "the instance sent a client's preface"),
         }
     }

@@ -50,6 +50,8 @@ pub struct ServiceTimes {
     pub idle: Duration,
     /// For the service to take the next bytes.
     pub write: Duration,
+    /// How long a tunnel may carry nothing.
+    pub tunnel_idle: Duration,
     /// How long an unused connection is kept.
     pub keep: Duration,
 }
@@ -62,6 +64,7 @@ impl Default for ServiceTimes {
             first_byte: Duration::from_secs(5),
             idle: Duration::from_secs(60),
             write: Duration::from_secs(60),
+            tunnel_idle: Duration::from_secs(3600),
             keep: Duration::from_secs(60),
         }
     }
