@@ -118,6 +118,12 @@ pub trait BodyStep {
     /// Consumes from `input`, appends to `output`. Returns why it stopped.
     fn step(&mut self, input: &mut Input<'_>, output: &mut Output<'_>) -> Step;
 
+    /// The fields behind the body (gRPC's status), at most once, before the call with `last`. What it returns goes on behind
+    /// the edited body; `None`: the step takes them in.
+    fn trailers(&mut self, trailers: Head) -> Option<Head> {
+        Some(trailers)
+    }
+
     /// Whether exactly the bytes that went in come out (a counter, a digest). Otherwise the length becomes unknown.
     fn keeps_length(&self) -> bool;
 }

@@ -10,6 +10,7 @@ mod compile;
 mod destination;
 mod exchange;
 mod feed;
+pub mod grpc;
 mod keep;
 mod local;
 mod policy;

@@ -7,6 +7,7 @@ pub mod any_of;
 pub mod body_limit;
 pub mod compress;
 pub mod cors;
+pub mod grpc_web;
 pub mod headers;
 pub mod ip_access;
 pub mod request_id;
@@ -25,6 +26,7 @@ pub static POLICIES: &[&dyn RegisteredPolicy] = &[
     &PolicyEntry::<body_limit::BodyLimit>::NEW,
     &PolicyEntry::<compress::Compress>::NEW,
     &PolicyEntry::<cors::Cors>::NEW,
+    &PolicyEntry::<grpc_web::GrpcWeb>::NEW,
     &PolicyEntry::<headers::Headers>::NEW,
     &PolicyEntry::<ip_access::IpAccess>::NEW,
     &PolicyEntry::<request_id::RequestId>::NEW,

@@ -3,7 +3,7 @@
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
-use narthex_contract::{EndCx, Tls, Verdicted};
+use narthex_contract::{EndCx, Tls, Verdicted, grpc};
 use narthex_telemetry::{AccessRecord, TlsRecord, TunnelEnd};
 use narthex_wire::Version;
 
@@ -99,6 +99,7 @@ fn end(run: &Run, worker: &Worker, is_client_gone: bool) {
                 path: if exchange.path.is_empty() { exchange.request.path() } else { &exchange.path },
                 protocol: protocol(run.protocol),
                 status,
+                grpc_status: call_status(run),
                 reason: reason.map(narthex_contract::Reason::code),
                 detail: exchange.operator_detail.as_ref().map(|detail| &*detail.0),
                 listener: "",
@@ -122,6 +123,14 @@ fn end(run: &Run, worker: &Worker, is_client_gone: bool) {
             exchange.trace.trace_id_hex(),
         )
     });
+}
+
+/// How a gRPC call ended, where its answer says it.
+fn call_status(run: &Run) -> Option<u32> {
+    if !grpc::is_call(&run.exchange.request) {
+        return None;
+    }
+    run.download.call_status.or_else(|| grpc::status(&run.response.head))
 }
 
 fn record_tls(tls: &Tls) -> TlsRecord<'_> {

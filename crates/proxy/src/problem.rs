@@ -1,7 +1,11 @@
-//! Refusals as answers: RFC 9457 `application/problem+json` with `reason` and `request_id`.
+//! Refusals as answers: RFC 9457 `application/problem+json` with `reason` and `request_id`; to a gRPC call its own form,
+//! an answer of headers alone with `grpc-status`, `grpc-message` and the reason in a field.
 
-use narthex_contract::{Body, Detail, Exchange, Reason};
+use narthex_contract::{Body, Detail, Exchange, Reason, core, grpc};
 use narthex_wire::{Framing, Head, Known, Name, ResponseHead};
+
+/// Where the reason stands in an answer that has no body for it.
+const REASON: &str = "X-Narthex-Reason";
 
 /// The body of a refusal. Holds nothing that is for the operator.
 pub fn problem_json(reason: Reason, detail: &Detail, request_id: &str) -> Vec<u8> {
@@ -47,17 +51,51 @@ pub(crate) fn refuse(
     reason: Reason,
     detail: Detail,
 ) -> Body {
-    let json = problem_json(reason, &detail, &exchange.request_id);
     response.clear();
-    response.set_status(reason.status());
-    response.framing = Framing::Length(json.len() as u64);
-    put(&mut response.head, &Name::known(Known::ContentType), b"application/problem+json");
+    let body = if grpc::is_call(&exchange.request) {
+        end_call(exchange, response, reason, &detail);
+        Body::Empty
+    } else {
+        let json = problem_json(reason, &detail, &exchange.request_id);
+        response.set_status(reason.status());
+        response.framing = Framing::Length(json.len() as u64);
+        put(&mut response.head, &Name::known(Known::ContentType), b"application/problem+json");
+        Body::Bytes(json.into())
+    };
     for (name, value) in &detail.fields {
         put(&mut response.head, name, value);
     }
     exchange.answered = narthex_contract::Answered::Gateway(reason);
     exchange.operator_detail = detail.operator;
-    Body::Bytes(json.into())
+    body
+}
+
+/// A call's answer without messages ("Trailers-Only"): HTTP 200, and the stream ends with the head.
+fn end_call(exchange: &Exchange, response: &mut ResponseHead, reason: Reason, detail: &Detail) {
+    response.set_status(200);
+    response.framing = Framing::None;
+    let content_type = grpc::content_type(&exchange.request.head).unwrap_or(b"application/grpc");
+    put(&mut response.head, &Name::known(Known::ContentType), content_type);
+    end_fields(&mut response.head, reason, detail.client.as_ref().map(|text| &*text.0));
+}
+
+/// How a call ends by a refusal: status, message, reason.
+pub(crate) fn end_fields(head: &mut Head, reason: Reason, said: Option<&str>) {
+    put(head, &grpc::STATUS, itoa::Buffer::new().format(call_status(reason)).as_bytes());
+    let mut message = Vec::with_capacity(64);
+    grpc::encode_message(reason.def().title, &mut message);
+    if let Some(said) = said {
+        message.push(b' ');
+        grpc::encode_message(said, &mut message);
+    }
+    put(head, &grpc::MESSAGE, &message);
+    put(head, &Name::parse(REASON).expect("it is a token"), reason.code().as_bytes());
+}
+
+/// An instance that was never reached may be tried again, whatever took the time: `UNAVAILABLE`.
+fn call_status(reason: Reason) -> u8 {
+    let was_never_reached = reason == core::CONNECT_TIMEOUT || reason == core::TLS_TIMEOUT;
+    grpc::status_of(if was_never_reached { 503 } else { reason.status() })
 }
 
 /// Sets a field whose value is known to be valid; an invalid one is left out, never sent.
@@ -82,7 +120,27 @@ pub(crate) fn put_all<const N: usize>(head: &mut Head, fields: [(Known, &[u8]); 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use narthex_contract::core;
+    use narthex_wire::Method;
+
+    #[test]
+    fn a_call_is_ended_in_its_own_terms() {
+        let mut exchange = Exchange::default();
+        exchange.request.method = Method::Post;
+        exchange.request.head.append_raw(b"content-type", b"application/grpc+proto").unwrap();
+        let mut response = ResponseHead::new(500);
+        let detail = Detail::client("50%").field(Name::known(Known::RetryAfter), *b"3");
+        let body = refuse(&mut exchange, &mut response, core::SERVICE_BUSY, detail);
+        assert!(matches!(body, Body::Empty));
+        assert_eq!((response.status, response.framing), (200, Framing::None));
+        let field = |known| response.head.get_known(known).unwrap();
+        assert_eq!(field(Known::ContentType), b"application/grpc+proto");
+        assert_eq!(field(Known::GrpcStatus), b"14");
+        assert_eq!(field(Known::GrpcMessage), b"The service is busy. 50%25");
+        assert_eq!(field(Known::RetryAfter), b"3");
+        assert_eq!(response.head.get_str("x-narthex-reason"), Some(&b"service_busy"[..]));
+        assert_eq!(call_status(core::CONNECT_TIMEOUT), 14);
+        assert_eq!(call_status(core::SERVICE_TIMEOUT), 4);
+    }
 
     #[test]
     fn says_the_reason_and_hides_what_is_for_the_operator() {

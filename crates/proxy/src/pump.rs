@@ -3,7 +3,9 @@
 
 use std::task::{Context, Poll, ready};
 
-use narthex_contract::{Body, BodySource, BodyStep, Frame, Input, Output, Reply, SourceError, Step, core};
+use narthex_contract::{
+    Body, BodySource, BodyStep, Frame, Input, Output, Reply, SourceError, Step, core, grpc,
+};
 use narthex_net::{BodyBuffer, Fault, Fill, Inbound, Outbound};
 use narthex_wire::Head;
 use smallvec::SmallVec;
@@ -156,6 +158,10 @@ pub struct Pump {
     replay: Option<Box<Replay>>,
     /// What was read before anybody decided to send it on.
     ahead: Option<Box<Ahead>>,
+    /// What stood behind the source's body, edited.
+    trailers: Option<Head>,
+    /// How a gRPC call ended, where the trailers said it.
+    pub call_status: Option<u32>,
 }
 
 /// The beginning of a body, read to look at it.
@@ -181,6 +187,8 @@ impl Pump {
         self.waits_for = None;
         self.replay = None;
         self.ahead = None;
+        self.trailers = None;
+        self.call_status = None;
     }
 
     /// Up to `bound` bytes are kept from now on, for `rewind`.
@@ -294,7 +302,7 @@ impl Pump {
                 State::Fill => match self.poll_fill(cx, source) {
                     Poll::Ready(Ok(last)) => {
                         self.fills += 1;
-                        let trailers = if last { self.take_trailers(source) } else { None };
+                        let trailers = if last { self.trailers.take() } else { None };
                         self.carried += self.buffer.data().len() as u64;
                         if self.bound.is_some_and(|bound| self.carried > bound) {
                             return Poll::Ready(Err(Broken::Refused(core::BODY_TOO_LARGE.into())));
@@ -346,13 +354,15 @@ impl Pump {
         }
     }
 
-    fn take_trailers(&mut self, source: &mut impl Source) -> Option<Head> {
+    /// The source is at its end: what stands behind its body, past every step.
+    fn take_trailers(&mut self, source: &mut impl Source) {
         let looked_at = self.ahead.take().and_then(|ahead| ahead.trailers);
-        let trailers = looked_at.or_else(|| source.take_trailers());
-        if let (Some(replay), true) = (&mut self.replay, trailers.is_some()) {
+        let Some(trailers) = looked_at.or_else(|| source.take_trailers()) else { return };
+        if let Some(replay) = &mut self.replay {
             replay.lose();
         }
-        trailers
+        self.call_status = grpc::status(&trailers);
+        self.trailers = self.steps.iter_mut().try_fold(trailers, |trailers, step| step.trailers(trailers));
     }
 
     fn send_before(
@@ -384,6 +394,9 @@ impl Pump {
     fn poll_fresh(&mut self, cx: &mut Context<'_>, source: &mut impl Source) -> Poll<Result<bool, Broken>> {
         if self.steps.is_empty() {
             let fill = ready!(from(&mut self.ahead, cx, source, &mut self.buffer)).map_err(Broken::Source)?;
+            if fill == Fill::End {
+                self.take_trailers(source);
+            }
             return Poll::Ready(Ok(fill == Fill::End));
         }
         self.edit.prepare(self.steps.len());
@@ -398,7 +411,12 @@ impl Pump {
             }
             let mut raw = BodyBuffer::default();
             match from(&mut self.ahead, cx, source, &mut raw) {
-                Poll::Ready(Ok(fill)) => self.edit.take(raw.data(), fill == Fill::End),
+                Poll::Ready(Ok(fill)) => {
+                    if fill == Fill::End {
+                        self.take_trailers(source);
+                    }
+                    self.edit.take(raw.data(), fill == Fill::End);
+                }
                 Poll::Ready(Err(fault)) => return Poll::Ready(Err(Broken::Source(fault))),
                 // Nothing comes for the moment: what the steps hold back must go out (an event of a stream).
                 Poll::Pending if self.edit.advance(&mut self.steps, true).map_err(Broken::Refused)? => {}

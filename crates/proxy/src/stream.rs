@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use narthex_contract::{Body, Detail, Reason, Reply, core};
+use narthex_contract::{Body, Detail, Reason, Reply, core, grpc};
 use narthex_net::{BodyBuffer, Fault, Fill, Inbound, Outbound};
 use narthex_telemetry::TunnelEnd;
-use narthex_wire::{Framing, Known, ResponseHead};
+use narthex_wire::{Framing, Head, Known, ResponseHead, Version};
 
 use crate::answer::{Answer, refusal};
 use crate::exchange::{Interrupt, Line, Run};
+use crate::problem::end_fields;
 use crate::pump::{Broken, OwnBody, Pump, WaitsFor};
 use crate::routing::leaves_much_unread;
 use crate::service::Call;
@@ -161,7 +162,30 @@ pub async fn stream(run: &mut Run, line: &mut Line<'_>, answer: Answer) -> Resul
             (core::DEADLINE, format!("the response's body stalled: waited for {whom}"))
         }
     };
+    let is_clients = run.download.waits_for() == WaitsFor::Sink;
+    if !is_clients && may_end_call(run) {
+        return Ok(end_call(run, line, reason, detail));
+    }
     Ok(break_off(run, line, reason, detail))
+}
+
+/// Whether the answer under way is one to a gRPC client that reads trailers, and nobody edits it.
+fn may_end_call(run: &mut Run) -> bool {
+    run.protocol == Version::Http2
+        && run.download.steps().is_empty()
+        && grpc::is_call(&run.exchange.request)
+        && grpc::content_type(&run.response.head).is_some()
+}
+
+/// A call whose service broke off ends with a status of the gateway's: its client learns why, where a reset says nothing.
+fn end_call(run: &mut Run, line: &mut Line<'_>, reason: Reason, detail: String) -> Streamed {
+    let mut trailers = Head::new();
+    end_fields(&mut trailers, reason, None);
+    run.download.call_status = grpc::status(&trailers);
+    run.exchange.answered = narthex_contract::Answered::Gateway(reason);
+    run.exchange.operator_detail = Detail::operator(detail).operator;
+    line.client.end(Some(&trailers));
+    Streamed::Over
 }
 
 /// Step 6, where the service has changed the protocol. Whatever goes live meanwhile, the route stays the one that the

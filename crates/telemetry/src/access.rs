@@ -35,6 +35,8 @@ pub struct AccessRecord<'a> {
     pub path: &'a str,
     pub protocol: &'a str,
     pub status: u16,
+    /// Of a gRPC call: how it ended.
+    pub grpc_status: Option<u32>,
     pub reason: Option<&'a str>,
     /// The operator's text of a refusal.
     pub detail: Option<&'a str>,
@@ -86,6 +88,7 @@ impl Default for AccessRecord<'_> {
             path: "",
             protocol: "",
             status: 0,
+            grpc_status: None,
             reason: None,
             detail: None,
             listener: "",
@@ -126,6 +129,9 @@ impl AccessRecord<'_> {
             line.text(key!("path"), self.path.as_bytes(), FIELD_BYTES);
             line.plain(key!("protocol"), self.protocol.as_bytes());
             line.number(key!("status"), u64::from(self.status));
+            if let Some(status) = self.grpc_status {
+                line.number(key!("grpc_status"), u64::from(status));
+            }
         } else {
             write_name(&mut line, key!("listener"), Some(self.listener));
             write_optional(&mut line, key!("host"), Some(self.host));
@@ -377,6 +383,7 @@ mod tests {
             path: "/x",
             protocol: "HTTP/1.1",
             status: 200,
+            grpc_status: None,
             reason: None,
             detail: None,
             gateway: "g",

@@ -4,6 +4,7 @@ use narthex_contract::{
     BodyCx, BodyStep, EndCx, FailureCx, Flow, Hooks, Input, Nested, Output, Policy, Reply, RequestCx,
     ResponseCx, Step,
 };
+use narthex_wire::Head;
 
 use crate::shared::combined::{Asked, AtOnce, ask, hooks, settle, verdict};
 
@@ -164,6 +165,10 @@ impl BodyStep for Both {
                 other => return other,
             }
         }
+    }
+
+    fn trailers(&mut self, trailers: Head) -> Option<Head> {
+        self.first.trailers(trailers).and_then(|trailers| self.second.trailers(trailers))
     }
 
     fn keeps_length(&self) -> bool {

@@ -18,6 +18,8 @@ const ALLOW_HEADERS: Name = Name::known(Known::AccessControlAllowHeaders);
 const EXPOSE_HEADERS: Name = Name::known(Known::AccessControlExposeHeaders);
 const MAX_AGE: Name = Name::known(Known::AccessControlMaxAge);
 const REQUEST_PRIVATE_NETWORK: &str = "Access-Control-Request-Private-Network";
+/// The fields that end a gRPC call, and the reason where the gateway ended it.
+const CALL_FIELDS: &[u8] = b"grpc-status, grpc-message, grpc-status-details-bin, x-narthex-reason";
 /// The longest list of requested fields that is sent back.
 const ECHOED_BYTES: usize = 4096;
 /// In the slot: a pattern allowed the origin, which stands in the other slot. Smaller numbers are exact rules.
@@ -72,6 +74,10 @@ impl Policy for Cors {
             }
             if let Some(expose) = &self.expose {
                 put(head, &EXPOSE_HEADERS, expose);
+            }
+            if head.get_known(Known::GrpcStatus).is_some() {
+                // How a call of gRPC-Web ended, where that stands in the head: no page can do without it.
+                put(head, &EXPOSE_HEADERS, CALL_FIELDS);
             }
         }
         if matches!(self.origins, Origins::Some(_)) {

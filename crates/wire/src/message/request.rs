@@ -74,6 +74,7 @@ pub struct RequestMark {
     method: Method,
     target: Target,
     upgrade: Option<Span>,
+    te_trailers: bool,
 }
 
 impl RequestHead {
@@ -280,13 +281,14 @@ impl RequestHead {
         Ok(())
     }
 
-    /// This point in time: method, path, query, authority, upgrade and fields.
+    /// This point in time: method, path, query, authority, upgrade, `TE` and fields.
     pub fn mark(&self) -> RequestMark {
         RequestMark {
             head: self.head.mark(),
             method: self.method.clone(),
             target: self.target,
             upgrade: self.extras.upgrade,
+            te_trailers: self.te_trailers,
         }
     }
 
@@ -296,6 +298,7 @@ impl RequestHead {
         self.method = mark.method;
         self.target = mark.target;
         self.extras.upgrade = mark.upgrade;
+        self.te_trailers = mark.te_trailers;
         self.connection.upgrade = mark.upgrade.is_some();
     }
 
