@@ -148,7 +148,11 @@ fn the_log_and_the_metrics_tell_of_tls() {
     assert!(line["cipher"].as_str().unwrap().starts_with("TLS13_"), "{line}");
     assert_eq!(line["client_subject"], "CN=shop");
     assert_eq!(line["client_fingerprint"].as_str().unwrap().len(), 64);
-    let page = setup.process.get("/metrics").text();
-    assert!(page.contains("narthex_tls_handshake_failures_total{cause=\"certificate\"} 1"), "{page}");
+    // The client learns of the refusal a moment before it is counted.
+    let refusal = "narthex_tls_handshake_failures_total{cause=\"certificate\"} 1";
+    let page = eventually("the refusal is counted", PATIENCE, || {
+        let page = setup.process.get("/metrics").text();
+        page.contains(refusal).then_some(page)
+    });
     assert!(page.contains("narthex_tls_handshakes_total{worker=\"0\"} 1"), "{page}");
 }
