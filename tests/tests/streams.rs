@@ -259,7 +259,7 @@ const ON_THE_WAY: u64 = 48 * 1024 * 1024;
 
 #[test]
 fn a_slow_reader_holds_no_more_than_the_buffers() {
-    const READERS: usize = 8;
+    const READERS: usize = 32;
     let (count, is_over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -292,13 +292,14 @@ fn a_slow_reader_holds_no_more_than_the_buffers() {
     println!("{READERS} readers: {poured} bytes poured, the gateway grew by {grown} KiB");
     assert!(poured < READERS as u64 * ON_THE_WAY, "{poured} bytes are on the way");
     // 64 KiB and some per exchange, and what the allocator rounds up.
-    assert!(grown < READERS as u64 * 256 + 1024, "the gateway grew by {grown} KiB");
+    // The allocator takes its memory in steps of 2 MiB.
+    assert!(grown < READERS as u64 * 256 + 4096, "the gateway grew by {grown} KiB");
     drop(clients);
 }
 
 #[test]
 fn a_slow_writers_service_holds_no_more_than_the_buffers() {
-    const WRITERS: usize = 8;
+    const WRITERS: usize = 32;
     // The service takes the head and then nothing.
     let service = FakeService::start(|conversation| {
         conversation.pause(Duration::from_secs(60))?;
@@ -324,7 +325,8 @@ fn a_slow_writers_service_holds_no_more_than_the_buffers() {
         is_over.store(true, Ordering::Release);
         println!("{WRITERS} writers: {poured} bytes poured, the gateway grew by {grown} KiB");
         assert!(poured < WRITERS as u64 * ON_THE_WAY, "{poured} bytes are on the way");
-        assert!(grown < WRITERS as u64 * 256 + 1024, "the gateway grew by {grown} KiB");
+        // The allocator takes its memory in steps of 2 MiB.
+        assert!(grown < WRITERS as u64 * 256 + 4096, "the gateway grew by {grown} KiB");
     });
 }
 
