@@ -269,6 +269,8 @@ async fn open(
         Ok(Err(failure.unprocessed()))
     };
     let worker = line.worker;
+    // A policy may have blocked since the clock was read: its time must not be the instance's.
+    worker.refresh();
     let due = line.due(times.connect).min(limit);
     let mut opened = match line.wait_for(due, calling.connect(place, worker)).await {
         Ok(Ok(opened)) => opened,
