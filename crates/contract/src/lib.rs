@@ -45,6 +45,6 @@ pub use reply::{ClientText, Detail, OperatorText, Reply, Response};
 pub use slots::{Slot, SlotType, SlotValue, Slots};
 pub use stage::{Hooks, Stage};
 pub use tls::{ClientCertificate, Tls};
-pub use trace::{TraceContext, write_hex};
+pub use trace::TraceContext;
 pub use variable::{Template, VARIABLES, Variable, VariableDoc, VariableError};
 pub use within::{Reach, SubRequest, SubResponse, join_all};

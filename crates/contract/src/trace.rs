@@ -1,6 +1,6 @@
 //! W3C Trace Context (`traceparent`): read, continued, written. No allocation.
 
-use narthex_wire::{Head, Known};
+use narthex_wire::{Head, Known, hex8, hex16};
 
 /// The trace that an exchange belongs to. Ids are big-endian bytes; all zero means none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -34,45 +34,20 @@ impl TraceContext {
     pub fn to_header(self) -> [u8; 55] {
         let mut out = [b'-'; 55];
         out[..2].copy_from_slice(b"00");
-        write_hex(&self.trace_id, &mut out[3..35]);
-        write_hex(&self.span_id, &mut out[36..52]);
-        write_hex(&[self.flags], &mut out[53..55]);
+        out[3..35].copy_from_slice(&hex16(self.trace_id));
+        out[36..52].copy_from_slice(&hex8(self.span_id));
+        out[53] = HEX[usize::from(self.flags >> 4)];
+        out[54] = HEX[usize::from(self.flags & 15)];
         out
     }
 
     pub fn trace_id_hex(self) -> [u8; 32] {
-        let mut out = [0; 32];
-        write_hex(&self.trace_id, &mut out);
-        out
-    }
-
-    pub fn span_id_hex(self) -> [u8; 16] {
-        let mut out = [0; 16];
-        write_hex(&self.span_id, &mut out);
-        out
+        hex16(self.trace_id)
     }
 }
 
 fn nonzero(value: u64) -> u64 {
     if value == 0 { 1 } else { value }
-}
-
-/// The two digits of every byte.
-static HEX_PAIRS: [[u8; 2]; 256] = {
-    let mut pairs = [[0; 2]; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        pairs[byte] = [HEX[byte >> 4], HEX[byte & 15]];
-        byte += 1;
-    }
-    pairs
-};
-
-/// Writes lower-case hexadecimal; `out` has two bytes for each of `bytes`.
-pub fn write_hex(bytes: &[u8], out: &mut [u8]) {
-    for (pair, byte) in out.chunks_exact_mut(2).zip(bytes) {
-        pair.copy_from_slice(&HEX_PAIRS[usize::from(*byte)]);
-    }
 }
 
 /// Per W3C Trace Context 3.2: version `ff`, zero ids and upper case are invalid; a later version may be longer.

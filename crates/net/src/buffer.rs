@@ -135,7 +135,7 @@ impl BodyBuffer {
             self.bytes = take();
         }
         self.bytes.clear();
-        self.bytes.resize(HEADROOM, 0);
+        self.bytes.extend_from_slice(&[0; HEADROOM]);
         self.start = HEADROOM;
         self.end = HEADROOM;
         self.framed = false;

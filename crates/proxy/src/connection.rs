@@ -3,7 +3,6 @@
 use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -234,11 +233,12 @@ async fn h1_exchange(mut line: Line<'_>) -> Next {
     let run = &mut *finish;
     run.exchange.began = line.worker.moment();
     let head_due = line.due(line.plan.bounds.head);
-    let plan = Arc::clone(&line.plan);
     let read = poll_fn(|cx| {
         let Inbound::H1(server) = &mut *line.client else { return Poll::Ready(Err(Interrupt::ClientGone)) };
         let Run { exchange, parser, .. } = &mut *run;
-        if let Poll::Ready(read) = server.poll_head(cx, &mut exchange.request, parser, &plan.bounds.limits) {
+        if let Poll::Ready(read) =
+            server.poll_head(cx, &mut exchange.request, parser, &line.plan.bounds.limits)
+        {
             return Poll::Ready(Ok(Some(read)));
         }
         if exchange.request.buffer_mut().is_empty() {
@@ -310,6 +310,10 @@ pub async fn guarded(run: &mut Run, line: &mut Line<'_>) -> Ended {
         })
         .await
     };
+    if !matches!(handled, Some(Ok(()))) {
+        // What a service still works on is given up.
+        run.call = None;
+    }
     let reason = match handled {
         Some(Ok(())) => {
             let is_cut = run.is_started && run.is_cut;

@@ -10,14 +10,15 @@ use narthex_net::{HeadError, Inbound};
 use crate::ServiceTimes;
 use crate::exchange::{Interrupt, Line, Run};
 use crate::pump::Broken;
-use crate::service::{Call, Failure, Service};
+use crate::service::{Failure, Service};
 use crate::snapshot::Route;
 use crate::stream::{client_fault, poll_upload};
 use crate::upgrade;
 
 /// How a conversation ended well.
 pub enum Attempt {
-    Answered(Call),
+    /// The head is in `Run::response`.
+    Answered,
     /// Not the service's failure: the request's body is refused.
     Refused(narthex_contract::Reply),
 }
@@ -47,13 +48,13 @@ struct Conversation<'c> {
     limit: u64,
 }
 
-/// Sends the request and reads the response's head, both at once, until `limit` (monotonic nanoseconds) at most.
+/// Sends the request by `Run::call` and reads the response's head, both at once, until `limit` (monotonic nanoseconds) at
+/// most.
 pub async fn converse(
     run: &mut Run,
     line: &mut Line<'_>,
     service: &Arc<Service>,
     route: &Route,
-    mut call: Call,
     limit: u64,
 ) -> Result<Result<Attempt, Failure>, Interrupt> {
     let times = route.service_times.over(&service.settings.times);
@@ -70,7 +71,7 @@ pub async fn converse(
         limit,
     };
     loop {
-        let turn = conversation.turn(run, line, &mut call).await;
+        let turn = conversation.turn(run, line).await;
         run.exchange.bytes_in = run.exchange.bytes_in.max(run.upload.carried);
         match turn {
             Ok(Turn::Head(Ok(()))) if run.response.status == 101 => {
@@ -78,7 +79,7 @@ pub async fn converse(
                     return Ok(Err(Failure::new(core::SERVICE_PROTOCOL, what)));
                 }
                 run.exchange.timings.first_byte = line.worker.refresh();
-                return Ok(Ok(Attempt::Answered(call)));
+                return Ok(Ok(Attempt::Answered));
             }
             Ok(Turn::Head(Ok(()))) if run.response.is_interim() => {
                 if let Err(failure) = conversation.relay_interim(run, line).await? {
@@ -87,9 +88,9 @@ pub async fn converse(
             }
             Ok(Turn::Head(Ok(()))) => {
                 run.exchange.timings.first_byte = line.worker.refresh();
-                return Ok(Ok(Attempt::Answered(call)));
+                return Ok(Ok(Attempt::Answered));
             }
-            Ok(Turn::Head(Err(error))) => return Ok(Err(conversation.no_head(run, &call, &error))),
+            Ok(Turn::Head(Err(error))) => return Ok(Err(conversation.no_head(run, &error))),
             Ok(Turn::Upload(Broken::Refused(reply))) => return Ok(Ok(Attempt::Refused(reply))),
             Ok(Turn::Upload(Broken::Source(fault))) => {
                 return client_fault(fault).map(|reply| Ok(Attempt::Refused(reply)));
@@ -108,16 +109,17 @@ impl Conversation<'_> {
         run.upload.is_done() || self.is_broken || (awaits_continue && run.upload.carried == 0)
     }
 
-    async fn turn(&mut self, run: &mut Run, line: &mut Line<'_>, call: &mut Call) -> Result<Turn, Interrupt> {
+    async fn turn(&mut self, run: &mut Run, line: &mut Line<'_>) -> Result<Turn, Interrupt> {
         std::future::poll_fn(|cx| {
-            if !self.is_broken && !run.upload.is_done() {
-                let Run { upload, whole_body, .. } = &mut *run;
+            let Run { upload, whole_body, response, exchange, call: Some(call), .. } = &mut *run else {
+                return Poll::Ready(Ok(Turn::Head(Err(HeadError::Closed))));
+            };
+            if !self.is_broken && !upload.is_done() {
                 let polled = poll_upload(upload, whole_body, cx, line.client, &mut call.outbound);
                 if let Poll::Ready(Err(error)) = polled {
                     return Poll::Ready(Ok(Turn::Upload(error)));
                 }
             }
-            let Run { response, exchange, .. } = &mut *run;
             let (method, limits) = (&exchange.request.method, &self.service.settings.limits);
             if let Poll::Ready(read) = call.outbound.poll_head(cx, response, method, limits) {
                 return Poll::Ready(Ok(Turn::Head(read)));
@@ -144,8 +146,9 @@ impl Conversation<'_> {
         self.times.write.min(line.plan.bounds.body).as_nanos() as u64
     }
 
-    fn no_head(&self, run: &mut Run, call: &Call, error: &HeadError) -> Failure {
+    fn no_head(&self, run: &mut Run, error: &HeadError) -> Failure {
         let mut failure = Failure::of_head(error);
+        let Some(call) = &run.call else { return failure };
         let said_nothing = self.interim == 0 && run.response.buffer_mut().is_empty();
         if failure.reason == core::SERVICE_CLOSED && said_nothing {
             let is_idempotent = run.exchange.request.method.is_idempotent();

@@ -18,6 +18,7 @@ use crate::deadline;
 use crate::forwarded::Told;
 use crate::pump::{OwnBody, Pump};
 use crate::secure::Secured;
+use crate::service::Call;
 use crate::snapshot::{Gateway, ListenerPlan, Route};
 use crate::worker::{Pinned, Worker};
 
@@ -29,6 +30,8 @@ pub struct Run {
     pub parser: RequestParser,
     pub(crate) upload: Pump,
     pub(crate) download: Pump,
+    /// The service that answers, or is about to; the head of its answer is in `response`.
+    pub(crate) call: Option<Call>,
     /// The request's body where a policy had to see it whole.
     pub(crate) whole_body: Option<OwnBody>,
     pub(crate) scratch: Vec<u8>,
@@ -66,6 +69,7 @@ impl Run {
         self.parser.reset();
         self.upload.reset();
         self.download.reset();
+        self.call = None;
         self.whole_body = None;
         self.gateway = None;
         self.route = None;
@@ -155,6 +159,9 @@ pub enum Interrupt {
 impl Line<'_> {
     /// Takes the configuration that is live now; one without this listener leaves the one that the line has.
     pub fn pin(&mut self) {
+        if self.worker.has_live(&self.snapshot) {
+            return;
+        }
         let snapshot = self.worker.snapshot();
         if let Some(plan) = snapshot.listener(self.listener) {
             self.plan = Arc::clone(plan);

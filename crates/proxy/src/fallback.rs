@@ -8,7 +8,6 @@ use narthex_contract::{Fault, Reply};
 use crate::answer::Answer;
 use crate::exchange::{Interrupt, Line, Run};
 use crate::forward::forward;
-use crate::service::Call;
 use crate::snapshot::{FallbackStep, Route, Rung};
 
 /// The name under which an answer of the ladder is known: in the header, the log and the metrics.
@@ -19,15 +18,26 @@ fn name_of(step: &FallbackStep) -> &'static str {
     }
 }
 
-/// Makes the destination's answer, or what stands in for it.
+/// The service's answer, where the route has nothing to put in its place. `Err`: that is for `settle`.
+pub fn accept(run: &mut Run, route: &Route, asked: Result<(), Reply>) -> Result<Answer, Result<(), Reply>> {
+    match asked {
+        Ok(()) if !route.fallback.iter().any(|rung| rung.on.contains(run.response.status)) => {
+            run.upload.forget_replay();
+            Ok(Answer::of_service(run))
+        }
+        asked => Err(asked),
+    }
+}
+
+/// What stands in for the destination's answer, or for its failure.
 pub async fn settle(
     run: &mut Run,
     line: &mut Line<'_>,
     route: &Arc<Route>,
-    asked: Result<Call, Reply>,
+    asked: Result<(), Reply>,
 ) -> Result<Answer, Interrupt> {
     let (reason, detail) = match asked {
-        Ok(call) => return unless_unwanted(run, line, route, call).await,
+        Ok(()) => return unless_unwanted(run, line, route).await,
         Err(Reply::Problem { reason, detail }) if reason.def().fault != Fault::Client => (reason, detail),
         Err(reply) => return Ok(Answer::of(run, reply)),
     };
@@ -40,39 +50,36 @@ pub async fn settle(
     Ok(answer.unwrap_or_else(|| Answer::of(run, Reply::Problem { reason, detail })))
 }
 
-/// The service's own answer, unless a rung is for its status and can answer.
+/// The service's own answer, unless a rung for its status can answer.
 async fn unless_unwanted(
     run: &mut Run,
     line: &mut Line<'_>,
     route: &Arc<Route>,
-    call: Call,
 ) -> Result<Answer, Interrupt> {
     let status = run.response.status;
-    if !route.fallback.iter().any(|rung| rung.on.contains(status)) {
-        run.upload.forget_replay();
-        return Ok(Answer::of_service(run, call));
-    }
     let was_sent = run.upload.is_done();
-    let head = std::mem::take(&mut run.response);
+    let (head, call, ahead) = (std::mem::take(&mut run.response), run.call.take(), run.download.take_ahead());
     let (service, instance) = (run.exchange.service.clone(), run.exchange.instance);
     // Where the request is still on its way, only a rung that needs nothing of it may answer.
     let fits =
         |rung: &Rung| rung.on.contains(status) && (was_sent || matches!(rung.step, FallbackStep::Reply(_)));
     match descend(run, line, route, fits).await? {
         Some(answer) => {
-            run.download.forget_ahead();
-            call.discard(line.worker);
+            if let Some(call) = call {
+                call.discard(line.worker);
+            }
             Ok(answer)
         }
         None => {
-            run.response = head;
+            (run.response, run.call) = (head, call);
+            run.download.restore_ahead(ahead);
             (run.exchange.service, run.exchange.instance) = (service, instance);
             run.exchange.answered = narthex_contract::Answered::Service;
             if was_sent {
                 run.upload.finish();
             }
             run.upload.forget_replay();
-            Ok(Answer::of_service(run, call))
+            Ok(Answer::of_service(run))
         }
     }
 }
@@ -88,9 +95,9 @@ async fn descend(
         let answer = match &rung.step {
             FallbackStep::Reply(make) => Answer::of(run, Reply::Response(Box::new(make()))),
             FallbackStep::Service(id) if run.upload.rewind().is_ok() => {
-                let Ok(call) = forward(run, line, *id, route).await? else { continue };
+                let Ok(()) = forward(run, line, *id, route).await? else { continue };
                 run.upload.forget_replay();
-                Answer::of_service(run, call)
+                Answer::of_service(run)
             }
             FallbackStep::Service(_) => continue,
         };

@@ -26,13 +26,13 @@ use crate::upgrade;
 /// Bytes of a request's body that are kept for a service that stands in.
 const FALLBACK_BODY: usize = 64 * 1024;
 
-/// `Ok(Ok)`: the response's head is in `run.response`.
+/// `Ok(Ok)`: the response's head is in `run.response`, and who sent it in `run.call`.
 pub async fn forward(
     run: &mut Run,
     line: &mut Line<'_>,
     id: ServiceId,
     route: &Arc<Route>,
-) -> Result<Result<Call, Reply>, Interrupt> {
+) -> Result<Result<(), Reply>, Interrupt> {
     let snapshot = Rc::clone(&line.snapshot);
     let Some(service) = snapshot.service(id) else { return Ok(Err(core::INTERNAL.into())) };
     run.exchange.service = Some(Arc::clone(&service.name));
@@ -47,21 +47,24 @@ pub async fn forward(
     loop {
         run.exchange.attempts += 1;
         let again = match attempt(run, line, &mut trying).await? {
-            Ok(Attempt::Answered(mut call)) => match trying.weigh_answer(run, line, &mut call).await? {
-                Some(after) => {
-                    run.download.forget_ahead();
-                    call.discard(line.worker);
-                    after
-                }
-                None => {
+            Ok(Attempt::Answered) => {
+                let again = match trying.rules.watches_answers() {
+                    true => Box::pin(trying.weigh_answer(run, line)).await?,
+                    false => None,
+                };
+                let Some(after) = again else {
                     run.exchange.answered = narthex_contract::Answered::Service;
                     let took = run.exchange.timings.first_byte - run.exchange.timings.service_begun;
                     service.series.answered(line.worker.index(), took);
-                    stick(run, service, &call.instance, &trying.wish);
-                    call.retry = trying.place.take();
-                    return Ok(Ok(call));
+                    trying.end(run);
+                    return Ok(Ok(()));
+                };
+                run.download.take_ahead();
+                if let Some(call) = run.call.take() {
+                    call.discard(line.worker);
                 }
-            },
+                after
+            }
             Ok(Attempt::Refused(reply)) => return Ok(Err(reply)),
             Err(failure) => match trying.weigh_failure(run, line, &failure) {
                 Some(after) => after,
@@ -74,7 +77,7 @@ pub async fn forward(
         let rewound = run.upload.rewind();
         debug_assert!(rewound.is_ok(), "only what can be had again is sent again");
         if !again.is_zero() {
-            pause(line, again).await?;
+            Box::pin(pause(line, again)).await?;
         }
     }
 }
@@ -113,6 +116,7 @@ impl<'t> Trying<'t> {
         let rules = route.retry.as_ref().unwrap_or(&service.settings.retry);
         if run.exchange.request.framing == Framing::None {
             run.begin_deadline(line, route);
+            run.upload.skip();
         } else {
             let bound = if route.may_send_again() { rules.body.max(FALLBACK_BODY) } else { rules.body };
             let is_longer =
@@ -139,16 +143,9 @@ impl<'t> Trying<'t> {
         &mut self,
         run: &mut Run,
         line: &mut Line<'_>,
-        call: &mut Call,
     ) -> Result<Option<Duration>, Interrupt> {
-        if !self.rules.watches_answers() {
-            return Ok(None);
-        }
-        let code = if self.rules.on.grpc == 0 {
-            None
-        } else {
-            grpc::status(run, line, call, self.limit(run)).await?
-        };
+        let code =
+            if self.rules.on.grpc == 0 { None } else { grpc::status(run, line, self.limit(run)).await? };
         let cause = match code {
             Some(code) if code != 0 => Cause::Grpc(code),
             _ => Cause::Status(run.response.status),
@@ -208,6 +205,17 @@ impl<'t> Trying<'t> {
         }
         self.place = self.service.state().enter_retry(&self.service.settings.budget);
         self.place.is_some()
+    }
+
+    /// The answer is good. Tells the client by which cookie it comes back to this instance.
+    fn end(&mut self, run: &mut Run) {
+        let Some(call) = &mut run.call else { return };
+        call.retry = self.place.take();
+        let Balance::Sticky(sticky) = &self.service.settings.balance else { return };
+        if let Some(tag) = self.service.instances().tag_of(&call.instance, &self.wish) {
+            let stored = run.response.head.append_raw(b"Set-Cookie", sticky.write(&tag).as_bytes());
+            debug_assert!(stored.is_ok(), "name and attributes are checked where they are configured");
+        }
     }
 
     /// When the present try must have brought a response's head.
@@ -318,7 +326,7 @@ impl Watched<'_> {
     /// Notes the outcome: of a response, by its head.
     fn end(mut self, run: &Run, ended: &Result<Attempt, Failure>) {
         self.outcome = match ended {
-            Ok(Attempt::Answered(_)) => {
+            Ok(Attempt::Answered) => {
                 let status = grpc::code_of_head(&run.response).map_or(run.response.status, http_of_grpc);
                 Outcome::Answered { status, took: run.exchange.timings.first_byte.saturating_sub(self.begun) }
             }
@@ -327,15 +335,6 @@ impl Watched<'_> {
             Err(failure) if failure.reason == core::DEADLINE && run.is_clients_due() => Outcome::Abandoned,
             Err(failure) => Outcome::failed(failure.reason),
         };
-    }
-}
-
-/// Tells the client by which cookie it comes back to this instance.
-fn stick(run: &mut Run, service: &Service, instance: &Instance, wish: &Wish) {
-    let Balance::Sticky(sticky) = &service.settings.balance else { return };
-    if let Some(tag) = service.instances().tag_of(instance, wish) {
-        let stored = run.response.head.append_raw(b"Set-Cookie", sticky.write(&tag).as_bytes());
-        debug_assert!(stored.is_ok(), "name and attributes are checked where they are configured");
     }
 }
 
@@ -375,15 +374,19 @@ async fn attempt(
     });
     let call = match calling.reuse(worker, &run.exchange.request) {
         Ok(call) => Ok(call),
-        Err(calling) => connect(run, line, trying, calling).await?,
+        Err(calling) => Box::pin(connect(run, line, trying, calling)).await?,
     };
     let ended = match call {
         Ok(call) => {
+            run.call = Some(call);
             run.exchange.timings.connected = worker.now();
-            converse(run, line, service, trying.route, call, trying.limit(run)).await?
+            converse(run, line, service, trying.route, trying.limit(run)).await?
         }
         Err(failure) => Err(failure),
     };
+    if !matches!(ended, Ok(Attempt::Answered)) {
+        run.call = None;
+    }
     if let Some(watched) = watched {
         watched.end(run, &ended);
     }

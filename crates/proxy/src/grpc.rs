@@ -1,7 +1,6 @@
 //! What a gRPC answer says about itself before anybody has seen it: its status, in the head or in trailers that follow no
 //! message. Reads no message.
 
-use narthex_net::Outbound;
 use narthex_wire::{Head, Known, ResponseHead};
 
 use crate::exchange::{Interrupt, Line, Run};
@@ -27,12 +26,7 @@ pub fn code_of_head(response: &ResponseHead) -> Option<u8> {
 
 /// The gRPC status where no message comes before it. Waits for the first byte of the body no longer than `limit`; what it
 /// reads, the download finds.
-pub async fn status(
-    run: &mut Run,
-    line: &mut Line<'_>,
-    call: &mut Call,
-    limit: u64,
-) -> Result<Option<u8>, Interrupt> {
+pub async fn status(run: &mut Run, line: &mut Line<'_>, limit: u64) -> Result<Option<u8>, Interrupt> {
     if let Some(code) = code_of_head(&run.response) {
         return Ok(Some(code));
     }
@@ -40,8 +34,7 @@ pub async fn status(
     if !is_grpc(&run.response.head) || !run.upload.is_done() {
         return Ok(None);
     }
-    let outbound: &mut Outbound = &mut call.outbound;
-    let download = &mut run.download;
+    let Run { download, call: Some(Call { outbound, .. }), .. } = run else { return Ok(None) };
     let looked = line
         .wait(limit, |cx, _| {
             // A fault is met again by whoever reads on.

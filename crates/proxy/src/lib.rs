@@ -25,6 +25,7 @@ mod routing;
 mod secure;
 mod service;
 mod snapshot;
+mod stamps;
 mod stream;
 mod tunnel;
 mod upgrade;

@@ -166,7 +166,7 @@ pub struct Pump {
 
 /// The beginning of a body, read to look at it.
 #[derive(Default)]
-struct Ahead {
+pub struct Ahead {
     buffer: BodyBuffer,
     fill: Option<Fill>,
     trailers: Option<Head>,
@@ -222,9 +222,21 @@ impl Pump {
         Poll::Ready(Ok(is_empty.then_some(&ahead.trailers)))
     }
 
-    /// What was looked at is of no use.
-    pub fn forget_ahead(&mut self) {
-        self.ahead = None;
+    /// Takes out what was looked at: it belongs to an answer that is put aside, or is of no use.
+    pub fn take_ahead(&mut self) -> Option<Box<Ahead>> {
+        self.ahead.take()
+    }
+
+    /// What was looked at is wanted after all.
+    pub fn restore_ahead(&mut self, ahead: Option<Box<Ahead>>) {
+        self.ahead = ahead;
+    }
+
+    /// There is no body: its end is all that is sent.
+    pub fn skip(&mut self) {
+        if matches!(self.state, State::Fill) {
+            self.state = State::Send { last: true };
+        }
     }
 
     /// The body was sent, whatever became of a second time.

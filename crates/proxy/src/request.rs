@@ -7,7 +7,7 @@ use narthex_wire::Framing;
 
 use crate::answer::{Answer, refusal, respond};
 use crate::exchange::{Interrupt, Line, Run};
-use crate::fallback::settle;
+use crate::fallback::{accept, settle};
 use crate::forward::forward;
 use crate::pump::OwnBody;
 use crate::routing::{identify, route, stamp};
@@ -112,5 +112,8 @@ pub(crate) async fn ask_destination(run: &mut Run, line: &mut Line<'_>) -> Resul
         Err(reply) => return Ok(Answer::of(run, reply)),
         Ok(id) => forward(run, line, id, &route).await?,
     };
-    settle(run, line, &route, asked).await
+    match accept(run, &route, asked) {
+        Ok(answer) => Ok(answer),
+        Err(asked) => Box::pin(settle(run, line, &route, asked)).await,
+    }
 }

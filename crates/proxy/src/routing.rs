@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use narthex_contract::{Detail, Hooks, Reply, TraceContext, core, write_hex};
+use narthex_contract::{Detail, Hooks, Reply, TraceContext, core};
 use narthex_net::Inbound;
 use narthex_router::{Facts, Found, NoTrace, PathError, normalise_text};
-use narthex_wire::{Head, Known, Method, Name, RequestHead};
+use narthex_wire::{Head, Known, Method, Name, RequestHead, push_hex};
 
 use crate::exchange::{Interrupt, Line, Run};
 use crate::forwarded;
-use crate::problem::{put_all, put_known};
+use crate::problem::put_known;
 use crate::snapshot::Gateway;
 
 const ALLOW: Name = Name::known(Known::Allow);
@@ -61,7 +61,10 @@ pub fn identify(run: &mut Run, line: &Line<'_>) {
             exchange.request_id.push_str(id);
             exchange.request_id_is_given = true;
         }
-        None => push_hex(&mut exchange.request_id, [worker.random(), worker.random()]),
+        None => {
+            let random = u128::from(worker.random()) << 64 | u128::from(worker.random());
+            push_hex(&mut exchange.request_id, random.to_be_bytes());
+        }
     }
     let random = [worker.random(), worker.random(), worker.random()];
     exchange.trace = TraceContext::begin(&exchange.request.head, random);
@@ -77,11 +80,8 @@ pub fn stamp(run: &mut Run, line: &Line<'_>) {
     if let Some(field) = proved.filter(|_| line.plan.forwarded.client_cert) {
         put_known(&mut exchange.request.head, Known::XForwardedClientCert, field.as_bytes());
     }
-    let trace = exchange.trace.to_header();
-    put_all(
-        &mut exchange.request.head,
-        [(Known::XRequestId, exchange.request_id.as_bytes()), (Known::Traceparent, &trace)],
-    );
+    let (id, trace) = (exchange.request_id.as_bytes(), exchange.trace.to_header());
+    line.worker.stamps().stamp_request(&mut exchange.request.head, id, &trace);
 }
 
 /// Finds the gateway and the route. `Some`: an answer already.
@@ -109,15 +109,18 @@ pub async fn route(run: &mut Run, line: &mut Line<'_>) -> Result<Option<Reply>, 
             return Ok(Some(reply));
         }
     }
-    if let Err(error) = normalised {
-        let detail =
-            Detail { operator: Detail::operator(error.to_string()).operator, ..Detail::client(error.code()) };
-        return Ok(Some(Reply::problem_with(core::BAD_PATH, detail)));
-    }
+    let is_plain = match normalised {
+        Ok(is_normal) => is_normal,
+        Err(error) => {
+            let operator = Detail::operator(error.to_string()).operator;
+            let detail = Detail { operator, ..Detail::client(error.code()) };
+            return Ok(Some(Reply::problem_with(core::BAD_PATH, detail)));
+        }
+    };
     if forwarded::goes_in_circles(&run.exchange.request.head) {
         return Ok(Some(core::LOOP_DETECTED.into()));
     }
-    Ok(find(run, &gateway))
+    Ok(find(run, &gateway, is_plain))
 }
 
 /// A request that belongs to another connection: one for its host, or an encrypted one.
@@ -171,11 +174,12 @@ fn refuse_forms(request: &RequestHead) -> Option<Reply> {
     None
 }
 
-fn normal_path(run: &mut Run, gateway: &Gateway) -> Result<(), PathError> {
+/// `true`: it came in as it has to be, and holds no escape.
+fn normal_path(run: &mut Run, gateway: &Gateway) -> Result<bool, PathError> {
     let exchange = &mut run.exchange;
     if exchange.request.is_asterisk() {
         exchange.path.push('*');
-        return Ok(());
+        return Ok(true);
     }
     let mut buffer = std::mem::take(&mut exchange.path);
     let raw = exchange.request.path();
@@ -186,10 +190,11 @@ fn normal_path(run: &mut Run, gateway: &Gateway) -> Result<(), PathError> {
         let stored = exchange.request.set_path(&exchange.path);
         debug_assert!(stored.is_ok(), "a normalised path is a valid one");
     }
-    Ok(())
+    Ok(is_normal)
 }
 
-fn find(run: &mut Run, gateway: &Arc<Gateway>) -> Option<Reply> {
+/// `is_plain`: the path holds no escape.
+fn find(run: &mut Run, gateway: &Gateway, is_plain: bool) -> Option<Reply> {
     let exchange = &mut run.exchange;
     let request = &exchange.request;
     if request.is_asterisk() {
@@ -209,7 +214,7 @@ fn find(run: &mut Run, gateway: &Arc<Gateway>) -> Option<Reply> {
     match found {
         Found::Route { index, captures } => {
             let route = gateway.routes.get(index)?;
-            if !route.keeps_encoded_slashes && holds_encoded_slash(&exchange.path) {
+            if !is_plain && !route.keeps_encoded_slashes && holds_encoded_slash(&exchange.path) {
                 let detail = Detail::client("path_encoded_slash");
                 return Some(Reply::problem_with(core::BAD_PATH, detail));
             }
@@ -247,24 +252,16 @@ fn preflight_method(request: &RequestHead) -> Option<&str> {
 }
 
 pub fn host_without_port(authority: &str) -> &str {
-    // A port has at most five digits: no more than the end is looked at.
-    let end = authority.len().saturating_sub(6);
-    let colon = authority.as_bytes()[end..].iter().rposition(|byte| *byte == b':');
-    match colon.map(|at| end + at) {
-        Some(colon) if !authority.as_bytes()[colon..].contains(&b']') => &authority[..colon],
+    let bytes = authority.as_bytes();
+    let digits = bytes.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    match bytes.len().checked_sub(digits + 1) {
+        Some(colon) if bytes[colon] == b':' => &authority[..colon],
         _ => authority,
     }
 }
 
 fn is_acceptable(id: &[u8]) -> bool {
     !id.is_empty() && id.len() <= REQUEST_ID_BYTES && id.iter().all(u8::is_ascii_graphic)
-}
-
-fn push_hex(out: &mut String, words: [u64; 2]) {
-    let mut text = [0u8; 32];
-    write_hex(&words[0].to_be_bytes(), &mut text[..16]);
-    write_hex(&words[1].to_be_bytes(), &mut text[16..]);
-    out.push_str(std::str::from_utf8(&text).expect("hexadecimal digits are ASCII"));
 }
 
 /// Whether more of the request's body is to come than is worth reading for a kept connection.

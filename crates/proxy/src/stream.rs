@@ -17,7 +17,7 @@ use crate::problem::end_fields;
 use crate::pump::{Broken, OwnBody, Pump, WaitsFor};
 use crate::routing::leaves_much_unread;
 use crate::service::Call;
-use crate::snapshot::DeadlineScope;
+use crate::snapshot::{DeadlineScope, Route};
 use crate::tunnel::{Rules, Tunnel, drained};
 
 /// The request's whole body, at most `bound` bytes. The gateway answers `100-continue` itself, because it buffers.
@@ -103,24 +103,25 @@ pub enum Streamed {
 pub async fn stream(run: &mut Run, line: &mut Line<'_>, answer: Answer) -> Result<Streamed, Interrupt> {
     let close =
         line.close || leaves_much_unread(line.client, &run.exchange.request, line.plan.bounds.drain_bytes);
-    let (mut call, body) = match answer {
-        Answer::Own(body) => (None, body),
-        Answer::Service(call) => (Some(call), Body::Empty),
-        Answer::Tunnel(call) => {
-            Box::pin(tunnel(run, line, call)).await;
+    let body = match answer {
+        Answer::Own(body) => body,
+        Answer::Service => Body::Empty,
+        Answer::Tunnel => {
+            Box::pin(tunnel(run, line)).await;
             return Ok(Streamed::Over);
         }
     };
     run.is_started = true;
     let has_body = line.client.start(&run.response, &run.exchange.request, close);
     let mut own = OwnBody::new(if has_body { body } else { Body::Empty });
-    let patience = Patience::of(run, line, call.as_ref());
     let mut moved = 0;
-    let mut due = patience.due(line, WaitsFor::Source);
-    let (upload, download, whole_body) = (&mut run.upload, &mut run.download, &mut run.whole_body);
+    // Most answers are through before anybody has to wait.
+    let mut waiting: Option<(Patience, u64)> = None;
+    let Run { upload, download, whole_body, response, route, exchange, call, .. } = &mut *run;
+    let began = exchange.began.monotonic;
     let mut is_broken = false;
     let ended = std::future::poll_fn(|cx| {
-        if let Some(call) = &mut call
+        if let Some(call) = call
             && !upload.is_done()
             && !is_broken
         {
@@ -129,7 +130,7 @@ pub async fn stream(run: &mut Run, line: &mut Line<'_>, answer: Answer) -> Resul
             let polled = poll_upload(upload, whole_body, cx, line.client, &mut call.outbound);
             is_broken = matches!(polled, Poll::Ready(Err(_)));
         }
-        let polled = match &mut call {
+        let polled = match call {
             Some(call) if has_body => download.poll(cx, &mut call.outbound, line.client),
             _ => download.poll(cx, &mut own, line.client),
         };
@@ -137,11 +138,18 @@ pub async fn stream(run: &mut Run, line: &mut Line<'_>, answer: Answer) -> Resul
             return Poll::Ready(Ok(ended));
         }
         let now_moved = upload.carried + download.carried;
-        if now_moved != moved {
-            moved = now_moved;
-            line.worker.refresh();
-            due = patience.due(line, download.waits_for());
-        }
+        let due = match &mut waiting {
+            Some((_, due)) if now_moved == moved => *due,
+            _ => {
+                moved = now_moved;
+                line.worker.refresh();
+                let new = || Patience::of(response, route.as_deref(), began, line, call.as_ref());
+                let patience = waiting.take().map_or_else(new, |(patience, _)| patience);
+                let due = patience.due(line, download.waits_for());
+                waiting = Some((patience, due));
+                due
+            }
+        };
         line.poll_interrupt(cx, due).map(Err)
     })
     .await;
@@ -150,7 +158,7 @@ pub async fn stream(run: &mut Run, line: &mut Line<'_>, answer: Answer) -> Resul
     run.exchange.timings.service_done = line.worker.refresh();
     let (reason, detail) = match ended {
         Ok(Ok(())) => {
-            if let Some(call) = call {
+            if let Some(call) = run.call.take() {
                 call.finish(line.worker);
             }
             return Ok(Streamed::Over);
@@ -162,6 +170,7 @@ pub async fn stream(run: &mut Run, line: &mut Line<'_>, answer: Answer) -> Resul
             (core::DEADLINE, format!("the response's body stalled: waited for {whom}"))
         }
     };
+    run.call = None;
     let is_clients = run.download.waits_for() == WaitsFor::Sink;
     if !is_clients && may_end_call(run) {
         return Ok(end_call(run, line, reason, detail));
@@ -190,7 +199,8 @@ fn end_call(run: &mut Run, line: &mut Line<'_>, reason: Reason, detail: String) 
 
 /// Step 6, where the service has changed the protocol. Whatever goes live meanwhile, the route stays the one that the
 /// tunnel began with.
-async fn tunnel(run: &mut Run, line: &mut Line<'_>, mut call: Call) {
+async fn tunnel(run: &mut Run, line: &mut Line<'_>) {
+    let Some(mut call) = run.call.take() else { return };
     // No policy unmakes what the service has begun.
     run.response.set_status(101);
     run.is_started = true;
@@ -240,19 +250,23 @@ struct Patience {
 }
 
 impl Patience {
-    fn of(run: &Run, line: &Line<'_>, call: Option<&Call>) -> Self {
+    fn of(
+        response: &ResponseHead,
+        route: Option<&Route>,
+        began: u64,
+        line: &Line<'_>,
+        call: Option<&Call>,
+    ) -> Self {
         let write = line.plan.bounds.write;
-        let route = run.route.as_ref();
         let idle = call.map_or(write, |call| {
             let times = &call.service().settings.times;
             let times = route.map_or(*times, |route| route.service_times.over(times));
             // Events come when there are some.
-            if is_event_stream(&run.response) { times.idle.max(times.tunnel_idle) } else { times.idle }
+            if is_event_stream(response) { times.idle.max(times.tunnel_idle) } else { times.idle }
         });
         let whole = route.filter(|route| route.times.scope == DeadlineScope::Whole);
-        let limit = whole.map_or(u64::MAX, |route| {
-            run.exchange.began.monotonic.saturating_add(route.times.deadline.as_nanos() as u64)
-        });
+        let limit =
+            whole.map_or(u64::MAX, |route| began.saturating_add(route.times.deadline.as_nanos() as u64));
         Self { write, idle, limit }
     }
 

@@ -89,9 +89,7 @@ pub fn check(run: &mut Run) -> Result<(), &'static str> {
 pub fn refuse_success(run: &mut Run, answer: &Answer) -> Option<Answer> {
     let request = &run.exchange.request;
     let is_extended_connect = request.version == Version::Http2 && request.upgrade().is_some();
-    if !is_extended_connect
-        || !(200..300).contains(&run.response.status)
-        || matches!(answer, Answer::Tunnel(_))
+    if !is_extended_connect || !(200..300).contains(&run.response.status) || matches!(answer, Answer::Tunnel)
     {
         return None;
     }

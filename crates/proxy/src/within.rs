@@ -169,7 +169,7 @@ async fn call(
     let asked = forward(run, line, service, &route).await?;
     run.route = Some(route);
     Ok(match asked {
-        Ok(call) => Answer::Service(call),
+        Ok(()) => Answer::Service,
         Err(reply) => Answer::of(run, reply),
     })
 }

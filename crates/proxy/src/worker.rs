@@ -13,8 +13,7 @@ use std::time::Duration;
 use narthex_contract::{Locals, Moment};
 use narthex_net::runtime::{Accepting, sleep, spawn};
 use narthex_net::{Clock, Deadline};
-use narthex_telemetry::{AccessLog, AccessRecord, AccessWriter, Metrics, WorkerMetrics, http_date};
-use narthex_wire::{Head, Known, Lines};
+use narthex_telemetry::{AccessLog, AccessRecord, AccessWriter, Metrics, WorkerMetrics};
 use slab::Slab;
 use tokio::sync::{mpsc, oneshot};
 
@@ -22,6 +21,7 @@ use crate::accept;
 use crate::exchange::Run;
 use crate::service::Pools;
 use crate::snapshot::Snapshot;
+use crate::stamps::Stamps;
 use crate::tunnel;
 
 /// Exchanges kept for the next requests.
@@ -151,8 +151,7 @@ pub struct Worker {
     position: Cell<u32>,
     now: Cell<u64>,
     unix_offset_ms: Cell<u64>,
-    /// The second, and the line of its `Date`.
-    date: RefCell<(u64, Lines)>,
+    stamps: RefCell<Stamps>,
     metrics: Arc<Metrics>,
     access: Option<(RefCell<AccessLog>, Arc<AccessWriter>)>,
     load: Arc<Load>,
@@ -179,7 +178,7 @@ impl Worker {
             position: Cell::new((random >> 32) as u32),
             now: Cell::new(1),
             unix_offset_ms: Cell::new(0),
-            date: RefCell::default(),
+            stamps: RefCell::default(),
             metrics: seed.metrics,
             access: seed.access.map(|(log, writer)| (RefCell::new(log), writer)),
             load: seed.load,
@@ -299,6 +298,11 @@ impl Worker {
         Rc::clone(&self.snapshot.borrow())
     }
 
+    /// Whether this is the snapshot that is live.
+    pub fn has_live(&self, pinned: &Rc<Pinned>) -> bool {
+        Rc::ptr_eq(pinned, &self.snapshot.borrow())
+    }
+
     pub fn pools(&self) -> RefMut<'_, Pools> {
         self.pools.borrow_mut()
     }
@@ -332,15 +336,8 @@ impl Worker {
         position
     }
 
-    /// Puts `Date` into a response. Made once per second.
-    pub fn put_date(&self, head: &mut Head) {
-        let (second, mut date) = (self.unix_ms() / 1_000, self.date.borrow_mut());
-        if date.0 != second {
-            let lines = Lines::new([(Known::Date, &http_date(second))]);
-            *date = (second, lines.expect("a date is visible text"));
-        }
-        let stored = head.put_lines(&date.1);
-        debug_assert!(stored.is_ok(), "a head has room for a date");
+    pub fn stamps(&self) -> RefMut<'_, Stamps> {
+        self.stamps.borrow_mut()
     }
 
     /// Writes an access-log line, if there is a log.
@@ -386,7 +383,8 @@ impl Worker {
     pub fn register(self: &Rc<Self>) -> Registered {
         self.metrics().connections.add(1);
         self.load.0[self.index].fetch_add(1, Ordering::Relaxed);
-        Registered { key: self.connections.borrow_mut().insert(None), worker: Rc::clone(self) }
+        let key = self.connections.borrow_mut().insert(None);
+        Registered { key, worker: Rc::clone(self), noted: Cell::new(std::ptr::null()) }
     }
 
     pub fn all_connections(&self) -> usize {
@@ -496,11 +494,17 @@ impl Worker {
 pub struct Registered {
     key: usize,
     worker: Rc<Worker>,
+    /// By whom it was noted last.
+    noted: Cell<*const ()>,
 }
 
 impl Registered {
     /// How to wake the connection when the worker's phase changes.
     pub fn note(&self, waker: &Waker) {
+        if self.noted.replace(waker.data()) == waker.data() {
+            // The same task as last time.
+            return;
+        }
         if let Some(noted) = self.worker.connections.borrow_mut().get_mut(self.key) {
             match noted {
                 Some(known) if known.will_wake(waker) => {}

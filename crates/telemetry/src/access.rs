@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rtrb::{Consumer, Producer, RingBuffer};
 
+use crate::addresses::Addresses;
 use crate::json::{Line, key};
 use crate::{Counter, DateCache};
 
@@ -114,55 +115,55 @@ impl Default for AccessRecord<'_> {
 
 impl AccessRecord<'_> {
     /// Appends the line, newline included.
-    pub fn write(&self, dates: &mut DateCache, out: &mut Vec<u8>) {
+    pub fn write(&self, dates: &mut DateCache, addresses: &mut Addresses, out: &mut Vec<u8>) {
         let mut line = Line(out);
         line.plain(key!(first "time"), &dates.rfc3339(self.unix_ms));
         if self.listener.is_empty() {
-            line.text(key!("request_id"), self.request_id.as_bytes(), 128);
-            line.plain(key!("trace_id"), self.trace_id);
+            line.text(key!(text "request_id"), self.request_id.as_bytes(), 128);
+            line.plain(key!(text "trace_id"), self.trace_id);
         }
-        write_ip(&mut line, key!("client"), self.client);
-        write_optional(&mut line, key!("caller"), self.caller);
+        line.plain(key!(text "client"), addresses.ip(self.client));
+        write_optional(&mut line, key!(text "caller"), self.caller);
         if self.listener.is_empty() {
-            line.plain(key!("method"), self.method.as_bytes());
-            line.text(key!("host"), self.host.as_bytes(), 255);
-            line.text(key!("path"), self.path.as_bytes(), FIELD_BYTES);
-            line.plain(key!("protocol"), self.protocol.as_bytes());
+            line.plain(key!(text "method"), self.method.as_bytes());
+            line.text(key!(text "host"), self.host.as_bytes(), 255);
+            line.text(key!(text "path"), self.path.as_bytes(), FIELD_BYTES);
+            line.plain(key!(text "protocol"), self.protocol.as_bytes());
             line.number(key!("status"), u64::from(self.status));
             if let Some(status) = self.grpc_status {
                 line.number(key!("grpc_status"), u64::from(status));
             }
         } else {
-            write_name(&mut line, key!("listener"), Some(self.listener));
-            write_optional(&mut line, key!("host"), Some(self.host));
-            line.plain(key!("protocol"), self.protocol.as_bytes());
+            write_name(&mut line, key!(text "listener"), Some(self.listener));
+            write_optional(&mut line, key!(text "host"), Some(self.host));
+            line.plain(key!(text "protocol"), self.protocol.as_bytes());
         }
-        write_name(&mut line, key!("reason"), self.reason);
-        write_optional(&mut line, key!("detail"), self.detail);
-        write_name(&mut line, key!("gateway"), Some(self.gateway));
-        write_name(&mut line, key!("route"), Some(self.route));
-        write_name(&mut line, key!("service"), self.service);
+        write_name(&mut line, key!(text "reason"), self.reason);
+        write_optional(&mut line, key!(text "detail"), self.detail);
+        write_name(&mut line, key!(text "gateway"), Some(self.gateway));
+        write_name(&mut line, key!(text "route"), Some(self.route));
+        write_name(&mut line, key!(text "service"), self.service);
         if let Some(instance) = self.instance {
-            write_address(&mut line, key!("instance"), instance);
+            line.plain(key!(text "instance"), addresses.socket(instance));
             line.number(key!("attempts"), u64::from(self.attempts));
             line.millis(key!("service_ms"), self.service_time);
             line.millis(key!("connect_ms"), self.connect);
         }
-        write_optional(&mut line, key!("not_retried"), self.not_retried);
-        write_optional(&mut line, key!("fallback"), self.fallback);
+        write_optional(&mut line, key!(text "not_retried"), self.not_retried);
+        write_optional(&mut line, key!(text "fallback"), self.fallback);
         line.millis(key!("total_ms"), self.total);
         line.millis(key!("gateway_ms"), self.gateway_time);
         line.number(key!("bytes_in"), self.bytes_in);
         line.number(key!("bytes_out"), self.bytes_out);
-        write_optional(&mut line, key!("shadow"), Some(self.shadowed));
-        write_optional(&mut line, key!("tunnel"), Some(self.tunnel));
+        write_optional(&mut line, key!(text "shadow"), Some(self.shadowed));
+        write_optional(&mut line, key!(text "tunnel"), Some(self.tunnel));
         if let Some(tls) = &self.tls {
-            line.text(key!("tls"), tls.version.as_bytes(), 16);
-            line.text(key!("cipher"), tls.cipher.as_bytes(), 64);
-            write_optional(&mut line, key!("sni"), tls.sni);
+            line.text(key!(text "tls"), tls.version.as_bytes(), 16);
+            line.text(key!(text "cipher"), tls.cipher.as_bytes(), 64);
+            write_optional(&mut line, key!(text "sni"), tls.sni);
             if let Some((subject, fingerprint)) = tls.client {
-                line.text(key!("client_subject"), subject.as_bytes(), FIELD_BYTES);
-                line.text(key!("client_fingerprint"), fingerprint.as_bytes(), 64);
+                line.text(key!(text "client_subject"), subject.as_bytes(), FIELD_BYTES);
+                line.text(key!(text "client_fingerprint"), fingerprint.as_bytes(), 64);
             }
         }
         out.extend_from_slice(b"}\n");
@@ -183,51 +184,6 @@ fn write_optional(line: &mut Line<'_>, key: &'static str, value: Option<&str>) {
     }
 }
 
-fn write_ip(line: &mut Line<'_>, key: &'static str, ip: IpAddr) {
-    let mut text = [0; 48];
-    let len = ip_text(ip, &mut text);
-    line.plain(key, &text[..len]);
-}
-
-fn write_address(line: &mut Line<'_>, key: &'static str, address: SocketAddr) {
-    let mut text = [0; 64];
-    let mut at = 0;
-    let (open, close): (&[u8], &[u8]) = if address.is_ipv6() { (b"[", b"]:") } else { (b"", b":") };
-    let mut ip = [0; 48];
-    let len = ip_text(address.ip(), &mut ip);
-    for part in [open, &ip[..len], close, itoa::Buffer::new().format(address.port()).as_bytes()] {
-        text[at..at + part.len()].copy_from_slice(part);
-        at += part.len();
-    }
-    line.plain(key, &text[..at]);
-}
-
-/// The address as text; returns its length. IPv4 without the formatting machinery.
-fn ip_text(ip: IpAddr, out: &mut [u8; 48]) -> usize {
-    let mut at = 0;
-    match ip {
-        IpAddr::V4(ip) => {
-            for (index, octet) in ip.octets().into_iter().enumerate() {
-                if index > 0 {
-                    out[at] = b'.';
-                    at += 1;
-                }
-                let mut digits = itoa::Buffer::new();
-                let digits = digits.format(octet).as_bytes();
-                out[at..at + digits.len()].copy_from_slice(digits);
-                at += digits.len();
-            }
-        }
-        IpAddr::V6(ip) => {
-            let mut rest = &mut out[..];
-            // An IPv6 address is at most 39 characters; with an embedded IPv4, 45.
-            let _ = write!(rest, "{ip}");
-            at = 48 - rest.len();
-        }
-    }
-    at
-}
-
 /// Where the lines go.
 #[derive(Debug)]
 pub enum AccessSink {
@@ -241,6 +197,7 @@ pub struct AccessLog {
     ring: Producer<u8>,
     line: Vec<u8>,
     dates: DateCache,
+    addresses: Addresses,
     shared: Arc<Shared>,
 }
 
@@ -257,7 +214,7 @@ impl AccessLog {
     /// Formats and hands over; never waits.
     pub fn write(&mut self, record: &AccessRecord<'_>, writer: &AccessWriter) {
         self.line.clear();
-        record.write(&mut self.dates, &mut self.line);
+        record.write(&mut self.dates, &mut self.addresses, &mut self.line);
         if self.ring.push_entire_slice(&self.line).is_err() {
             self.shared.dropped.add_shared(1);
         }
@@ -292,6 +249,7 @@ impl AccessWriter {
                 ring,
                 line: Vec::with_capacity(1_024),
                 dates: DateCache::default(),
+                addresses: Addresses::default(),
                 shared: Arc::clone(&shared),
             });
         }
@@ -409,7 +367,7 @@ mod tests {
     #[test]
     fn writes_one_json_line() {
         let mut out = Vec::new();
-        record().write(&mut DateCache::default(), &mut out);
+        record().write(&mut DateCache::default(), &mut Addresses::default(), &mut out);
         let text = String::from_utf8(out).unwrap();
         assert_eq!(
             text,

@@ -1,14 +1,17 @@
 //! Writing one flat JSON object by hand: no allocation beyond the buffer's growth, and eight bytes at a time where
 //! nothing needs escaping.
 
-/// The text between a value and the next one, `key!("name")` or, for the first field, `key!(first "name")`. Made at
-/// compile time: a line is mostly such text.
+/// The text between a value and the next one: `key!("name")` before a number, `key!(text "name")` before a text and, for
+/// the first field, which is a text, `key!(first "name")`. Made at compile time: a line is mostly such text.
 macro_rules! key {
     ($name:literal) => {
         concat!(",\"", $name, "\":")
     };
+    (text $name:literal) => {
+        concat!(",\"", $name, "\":\"")
+    };
     (first $name:literal) => {
-        concat!("{\"", $name, "\":")
+        concat!("{\"", $name, "\":\"")
     };
 }
 pub(crate) use key;
@@ -28,7 +31,6 @@ impl Line<'_> {
     pub fn plain(&mut self, key: &'static str, value: &[u8]) {
         debug_assert!(is_plain(value), "digits, letters, punctuation");
         self.0.extend_from_slice(key.as_bytes());
-        self.0.push(b'"');
         self.0.extend_from_slice(value);
         self.0.push(b'"');
     }
@@ -56,7 +58,6 @@ impl Line<'_> {
 
 #[inline(never)]
 fn quoted(out: &mut Vec<u8>, value: &[u8], limit: usize) {
-    out.push(b'"');
     if value.len() <= limit && is_plain(value) {
         out.extend_from_slice(value);
     } else {

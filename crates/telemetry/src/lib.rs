@@ -1,6 +1,7 @@
 //! The catalogue of metrics and log events: typed handles, no free strings. A leaf: it knows no configuration and no socket.
 
 mod access;
+mod addresses;
 mod catalogue;
 mod counter;
 mod date;

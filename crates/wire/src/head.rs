@@ -31,15 +31,10 @@ impl Span {
     }
 }
 
-/// One field: where its name and value are in the arena.
+/// One field: where its name and value are in the arena. Four words, so that moving one costs one addition: where the name
+/// begins, where the value begins, how long the value is, and [`Entry::pack`]ed the rest.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Entry {
-    name_start: u32,
-    value: Span,
-    name_len: u16,
-    known: u8,
-    flags: u8,
-}
+pub(crate) struct Entry([u32; 4]);
 
 /// In [`Entry::flags`]: not removed.
 const ALIVE: u8 = 1;
@@ -51,35 +46,72 @@ impl Entry {
     /// [`UNKNOWN`]. `plain` says that they stand there as a whole line: `name: value` and CRLF.
     #[inline(always)]
     pub fn new(name: Span, value: Span, known: u8, plain: bool) -> Entry {
-        Entry {
-            name_start: name.start,
-            value,
-            name_len: name.len as u16,
-            known,
-            flags: if plain { ALIVE | PLAIN } else { ALIVE },
-        }
+        let flags = if plain { ALIVE | PLAIN } else { ALIVE };
+        Entry([name.start, value.start, value.len, Entry::pack(name.len as u16, known, flags)])
+    }
+
+    #[inline(always)]
+    fn pack(name_len: u16, known: u8, flags: u8) -> u32 {
+        u32::from(name_len) | u32::from(known) << 16 | u32::from(flags) << 24
     }
 
     /// The same, so many bytes further in the arena.
     #[inline(always)]
     fn behind(self, bytes: u32) -> Entry {
-        let value = Span { start: self.value.start + bytes, ..self.value };
-        Entry { name_start: self.name_start + bytes, value, ..self }
+        let by = [bytes, bytes, 0, 0];
+        Entry(std::array::from_fn(|at| self.0[at].wrapping_add(by[at])))
+    }
+
+    #[inline(always)]
+    fn flags(self) -> u8 {
+        (self.0[3] >> 24) as u8
     }
 
     #[inline]
     fn alive(self) -> bool {
-        self.flags & ALIVE != 0
+        self.flags() & ALIVE != 0
+    }
+
+    #[inline]
+    fn kill(&mut self) {
+        self.0[3] &= !(u32::from(ALIVE) << 24);
+    }
+
+    #[inline]
+    fn revive(&mut self) {
+        self.0[3] |= u32::from(ALIVE) << 24;
+    }
+
+    #[inline(always)]
+    fn is_whole_line(self) -> bool {
+        self.flags() == ALIVE | PLAIN
+    }
+
+    /// Of a whole line: where the next one may begin.
+    #[inline(always)]
+    fn line_end(self) -> u32 {
+        self.0[1] + self.0[2] + 2
     }
 
     #[inline]
     fn name(self) -> Span {
-        Span { start: self.name_start, len: u32::from(self.name_len) }
+        Span { start: self.0[0], len: self.0[3] & 0xffff }
+    }
+
+    #[inline]
+    fn value(self) -> Span {
+        Span { start: self.0[1], len: self.0[2] }
+    }
+
+    /// The known name's number, or [`UNKNOWN`].
+    #[inline(always)]
+    fn number(self) -> u8 {
+        (self.0[3] >> 16) as u8
     }
 
     #[inline]
     fn known(self) -> Option<Known> {
-        Known::from_number(self.known)
+        Known::from_number(self.number())
     }
 }
 
@@ -141,6 +173,25 @@ impl Lines {
         head.put_all(fields)?;
         Ok(Lines { text: head.arena, entries: head.entries, seen: head.seen })
     }
+
+    /// Writes another value of the same length into line `at`.
+    ///
+    /// # Errors
+    /// When there is no such line, its value is longer or shorter, or this one holds a control character other than
+    /// HTAB; then nothing changes.
+    #[inline]
+    pub fn rewrite<const L: usize>(&mut self, at: usize, value: &[u8; L]) -> Result<(), InvalidValue> {
+        if scan::control(value, 0) < L {
+            return Err(InvalidValue::Control);
+        }
+        let span = self.entries.get(at).map(|entry| entry.value()).unwrap_or_default();
+        let place = self.text.get_mut(span.start as usize..).and_then(<[u8]>::first_chunk_mut);
+        match place.filter(|_| span.len as usize == L) {
+            Some(place) => *place = *value,
+            None => return Err(InvalidValue::TooLong),
+        }
+        Ok(())
+    }
 }
 
 impl Seen {
@@ -200,7 +251,7 @@ impl Head {
         self.entries.iter().filter(|e| e.alive()).map(|e| Field {
             name: e.name().of(&self.arena),
             known: e.known(),
-            value: e.value.of(&self.arena),
+            value: e.value().of(&self.arena),
         })
     }
 
@@ -224,16 +275,16 @@ impl Head {
         if !self.has_seen(known) {
             return None;
         }
-        let entry = self.entries.iter().find(|e| e.known == known as u8 && e.alive())?;
-        Some(entry.value.of(&self.arena))
+        let entry = self.entries.iter().find(|e| e.number() == known as u8 && e.alive())?;
+        Some(entry.value().of(&self.arena))
     }
 
     /// All values of a known name, in wire order.
     pub fn all_known(&self, known: Known) -> impl Iterator<Item = &[u8]> {
         self.entries
             .iter()
-            .filter(move |e| e.known == known as u8 && e.alive())
-            .map(|e| e.value.of(&self.arena))
+            .filter(move |e| e.number() == known as u8 && e.alive())
+            .map(|e| e.value().of(&self.arena))
     }
 
     /// The first value of a name given as text, in any case.
@@ -297,7 +348,7 @@ impl Head {
                 return Err(InvalidValue::Reserved);
             }
             if self.has_seen(known) {
-                self.remove_where(|e, _| e.known == known as u8);
+                self.remove_where(|e, _| e.number() == known as u8);
             }
         }
         let most = fields.iter().map(|(_, value)| PREFIX + value.len() + 2).sum();
@@ -336,7 +387,9 @@ impl Head {
     #[inline]
     pub fn put_lines(&mut self, lines: &Lines) -> Result<(), InvalidValue> {
         if self.seen.meets(lines.seen) {
-            self.remove_where(|e, _| e.known != UNKNOWN && lines.entries.iter().any(|l| l.known == e.known));
+            self.remove_where(|e, _| {
+                e.number() != UNKNOWN && lines.entries.iter().any(|l| l.number() == e.number())
+            });
         }
         if !self.has_room(lines.text.len()) {
             return Err(InvalidValue::TooLong);
@@ -351,7 +404,7 @@ impl Head {
     /// Removes all fields of the name; says whether there were any.
     pub fn remove(&mut self, name: &Name) -> bool {
         match name.as_known() {
-            Some(known) => self.has_seen(known) && self.remove_where(|e, _| e.known == known as u8),
+            Some(known) => self.has_seen(known) && self.remove_where(|e, _| e.number() == known as u8),
             None => self.remove_custom(name.as_str().as_bytes()),
         }
     }
@@ -374,7 +427,7 @@ impl Head {
     pub fn rollback(&mut self, mark: Mark) {
         for &index in self.removals.get(mark.removals..).unwrap_or_default() {
             if let Some(entry) = self.entries.get_mut(index as usize) {
-                entry.flags |= ALIVE;
+                entry.revive();
             }
         }
         self.removals.truncate(mark.removals);
@@ -384,17 +437,19 @@ impl Head {
 
     fn matching<'a>(&'a self, known: Option<Known>, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         let number = known.map_or(UNKNOWN, |k| k as u8);
-        self.entries.iter().filter(move |e| e.known == number && e.alive()).filter_map(move |e| {
+        self.entries.iter().filter(move |e| e.number() == number && e.alive()).filter_map(move |e| {
             let same = known.is_some() || e.name().of(&self.arena).eq_ignore_ascii_case(name.as_bytes());
-            same.then(|| e.value.of(&self.arena))
+            same.then(|| e.value().of(&self.arena))
         })
     }
 
     fn first_custom(&self, name: &str) -> Option<&[u8]> {
         let same = |e: &&Entry| {
-            e.known == UNKNOWN && e.alive() && e.name().of(&self.arena).eq_ignore_ascii_case(name.as_bytes())
+            e.number() == UNKNOWN
+                && e.alive()
+                && e.name().of(&self.arena).eq_ignore_ascii_case(name.as_bytes())
         };
-        self.entries.iter().find(same).map(|e| e.value.of(&self.arena))
+        self.entries.iter().find(same).map(|e| e.value().of(&self.arena))
     }
 
     fn push(&mut self, known: Option<Known>, name: &[u8], value: &[u8]) -> Result<(), InvalidValue> {
@@ -421,7 +476,7 @@ impl Head {
     /// Adds an entry.
     #[inline]
     pub(crate) fn enter(&mut self, entry: Entry) {
-        self.seen.add(entry.known);
+        self.seen.add(entry.number());
         self.entries.push(entry);
     }
 
@@ -445,15 +500,16 @@ impl Head {
     pub(crate) fn write_lines(&self, out: &mut Vec<u8>) {
         let (mut start, mut end) = (0, 0);
         for entry in &self.entries {
-            if entry.flags == ALIVE | PLAIN && entry.name_start == end {
-                end = entry.value.start + entry.value.len + 2;
-            } else if entry.flags == ALIVE | PLAIN {
-                self.write_run(start, end, out);
-                (start, end) = (entry.name_start, entry.value.start + entry.value.len + 2);
+            if entry.is_whole_line() {
+                if entry.name().start != end {
+                    self.write_run(start, end, out);
+                    start = entry.name().start;
+                }
+                end = entry.line_end();
             } else if entry.alive() {
                 self.write_run(start, end, out);
                 (start, end) = (0, 0);
-                for part in [entry.name().of(&self.arena), b": ", entry.value.of(&self.arena), b"\r\n"] {
+                for part in [entry.name().of(&self.arena), b": ", entry.value().of(&self.arena), b"\r\n"] {
                     out.extend_from_slice(part);
                 }
             }
@@ -478,8 +534,8 @@ impl Head {
     /// Removes the fields of a name that is not a known one.
     pub(crate) fn remove_custom(&mut self, name: &[u8]) -> bool {
         self.remove_where(|e, arena| {
-            e.known == UNKNOWN
-                && usize::from(e.name_len) == name.len()
+            e.number() == UNKNOWN
+                && e.name().len as usize == name.len()
                 && e.name().of(arena).eq_ignore_ascii_case(name)
         })
     }
@@ -488,7 +544,7 @@ impl Head {
         let before = self.removals.len();
         for (index, entry) in self.entries.iter_mut().enumerate() {
             if entry.alive() && matches(entry, &self.arena) {
-                entry.flags &= !ALIVE;
+                entry.kill();
                 self.removals.push(index as u32);
             }
         }

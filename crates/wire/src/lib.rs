@@ -8,6 +8,7 @@ mod client_hello;
 mod error;
 pub mod h1;
 mod head;
+mod hex;
 mod message;
 mod method;
 mod name;
@@ -22,6 +23,7 @@ pub use h1::{
     chunk_prefix, encode_request, encode_response, encode_trailers,
 };
 pub use head::{Field, Head, Lines, Mark};
+pub use hex::{hex8, hex16, push_hex};
 pub use message::{Authority, Connection, RequestHead, RequestMark, ResponseHead};
 pub use method::{Framing, Method, Scheme, Version};
 pub use name::{Known, Name};

@@ -49,6 +49,8 @@ struct Core {
     remote: Arc<Remote>,
     /// An empty place: its task is being polled.
     tasks: RefCell<Slab<Option<Box<Task>>>>,
+    /// Those of `READY` that this turn polls; empty between two.
+    turn: RefCell<VecDeque<u32>>,
     sources: RefCell<Slab<Rc<Readiness>>>,
     /// How many sources there were: a part of each token, so that a late event finds nobody.
     sourced: Cell<u32>,
@@ -135,6 +137,7 @@ impl Core {
             epoll,
             remote: Arc::new(Remote::new(event)),
             tasks: RefCell::default(),
+            turn: RefCell::default(),
             sources: RefCell::default(),
             sourced: Cell::new(0),
             timers: timer::Timers::new(),
@@ -160,9 +163,9 @@ impl Core {
 
     /// Polls what is ready, once each.
     fn work(&self) {
-        let count = READY.with_borrow(VecDeque::len);
-        for _ in 0..count {
-            let Some(key) = READY.with_borrow_mut(VecDeque::pop_front) else { break };
+        let mut turn = self.turn.borrow_mut();
+        READY.with_borrow_mut(|ready| std::mem::swap(ready, &mut turn));
+        for key in turn.drain(..) {
             self.poll(key);
         }
     }

@@ -22,6 +22,8 @@ type Key = (u64, u64);
 pub struct Timers {
     waiting: RefCell<BTreeMap<Key, Waker>>,
     count: Cell<u64>,
+    /// When the first of them is due; `u64::MAX`: there is none.
+    next: Cell<u64>,
     /// What was due until then has fired.
     fired: Rc<Cell<u64>>,
 }
@@ -29,12 +31,15 @@ pub struct Timers {
 impl Timers {
     pub fn new() -> Self {
         let fired = Rc::new(Cell::new(monotonic()));
-        Self { waiting: RefCell::default(), count: Cell::new(0), fired }
+        Self { waiting: RefCell::default(), count: Cell::new(0), next: Cell::new(u64::MAX), fired }
     }
 
     /// How long the thread may sleep. `None`: for ever.
     pub fn wait(&self) -> Option<Duration> {
-        let (next, _) = *self.waiting.borrow().first_key_value()?.0;
+        let next = self.next.get();
+        if next == u64::MAX {
+            return None;
+        }
         // The time of the last turn is near enough for what is far away, and costs no look at the clock.
         let known = self.fired.get();
         let now = if next.saturating_sub(known) > NEAR { known } else { monotonic() };
@@ -45,22 +50,26 @@ impl Timers {
     pub fn fire(&self) {
         let now = monotonic();
         self.fired.set(now);
-        while let Some(waker) = self.take_due(now) {
-            waker.wake();
+        while self.next.get() <= now {
+            let first = self.change(BTreeMap::pop_first);
+            if let Some((_, waker)) = first {
+                waker.wake();
+            }
         }
     }
 
-    fn take_due(&self, now: u64) -> Option<Waker> {
+    fn change<T>(&self, change: impl FnOnce(&mut BTreeMap<Key, Waker>) -> T) -> T {
         let mut waiting = self.waiting.borrow_mut();
-        let first = waiting.first_entry().filter(|first| first.key().0 <= now)?;
-        Some(first.remove())
+        let changed = change(&mut waiting);
+        self.next.set(waiting.first_key_value().map_or(u64::MAX, |(key, _)| key.0));
+        changed
     }
 
     fn add(&self, due: u64, waker: &Waker) -> Key {
         let due = due.div_ceil(STEP).saturating_mul(STEP);
         let key = (due, self.count.get());
         self.count.set(self.count.get() + 1);
-        self.waiting.borrow_mut().insert(key, waker.clone());
+        self.change(|waiting| waiting.insert(key, waker.clone()));
         key
     }
 }
@@ -83,7 +92,7 @@ impl Timer {
     pub fn set(&mut self, cx: &Context<'_>, due: u64) {
         let core = match self.0.take() {
             Some(set) => {
-                set.core.timers.waiting.borrow_mut().remove(&set.key);
+                set.core.timers.change(|waiting| waiting.remove(&set.key));
                 set.core
             }
             None => Core::current(),
@@ -116,7 +125,7 @@ impl Drop for Timer {
     fn drop(&mut self) {
         if let Some(set) = self.0.take() {
             // The map is borrowed only while it is changed, and a waker that is dropped there owns no timer.
-            set.core.timers.waiting.borrow_mut().remove(&set.key);
+            set.core.timers.change(|waiting| waiting.remove(&set.key));
         }
     }
 }

@@ -1,6 +1,8 @@
 //! [`RequestHead`]: a request without its body. The block that was read is its arena; path, query and
 //! authority are ranges of it, edits append. It is never copied.
 
+use ascii::{AsAsciiStr, AsciiStr};
+
 use super::{Connection, Extras, keep_surplus, store_value};
 use crate::error::{InvalidTarget, InvalidValue};
 use crate::h1::target;
@@ -311,6 +313,6 @@ impl RequestHead {
 
     /// Invariant: what these spans point at was checked to be ASCII.
     fn text(&self, span: Span) -> &str {
-        std::str::from_utf8(span.of(&self.head.arena)).unwrap_or_default()
+        span.of(&self.head.arena).as_ascii_str().map(AsciiStr::as_str).unwrap_or_default()
     }
 }
