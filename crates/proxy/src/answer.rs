@@ -8,7 +8,7 @@ use crate::exchange::{Interrupt, Line, Run};
 use crate::problem::{put_known, refuse};
 use crate::service::Call;
 use crate::snapshot::{Gateway, To};
-use crate::upgrade;
+use crate::{upgrade, versioning};
 
 /// Where the response's body comes from; its head is in `Run::response`.
 pub enum Answer {
@@ -108,6 +108,7 @@ pub async fn respond(run: &mut Run, line: &mut Line<'_>, mut answer: Answer) -> 
     if let Some(refused) = upgrade::refuse_success(run, &answer) {
         answer = refused;
     }
+    versioning::mark(run);
     stamp(run, line);
     Ok(answer)
 }

@@ -64,6 +64,7 @@ fn end(run: &Run, worker: &Worker, is_client_gone: bool) {
     let service = if times.service_begun > 0 { until.saturating_sub(times.service_begun) } else { 0 };
     let gateway_time = total.saturating_sub(service);
     let cx = EndCx { exchange, status, duration: total };
+    crate::versioning::count(run, worker);
     if let Some(route) = &run.route {
         route.chain.on_end(&cx);
         // An exchange that became a tunnel was answered when that began: its hours would say nothing about the gateway.
@@ -105,6 +106,7 @@ fn end(run: &Run, worker: &Worker, is_client_gone: bool) {
                 listener: "",
                 gateway: label.map_or("", |label| &label.gateway),
                 route: label.map_or("", |label| &label.route),
+                api_version: exchange.api_version.as_deref(),
                 service: exchange.service.as_deref(),
                 instance: exchange.instance,
                 attempts: exchange.attempts,

@@ -225,6 +225,7 @@ fn prepare(run: &mut Run, line: &Line<'_>, service: &Service, route: &Route) {
         run.is_prepared = true;
         forwarded::forward(line.plan.forwarded, exchange, line.peer, &mut run.scratch);
         let edited = match &route.edit {
+            _ if run.has_own_path => exchange.request.set_path(&run.rewritten),
             PathEdit::Keep => Ok(()),
             PathEdit::Strip(prefix) => exchange.request.set_path(stripped(&exchange.path, prefix)),
             PathEdit::Rewrite(_) => exchange.request.set_path(&run.rewritten),
@@ -242,7 +243,7 @@ fn prepare(run: &mut Run, line: &Line<'_>, service: &Service, route: &Route) {
     debug_assert!(stored.is_ok(), "hosts are checked where they are configured or parsed");
 }
 
-fn stripped<'p>(path: &'p str, prefix: &str) -> &'p str {
+pub(crate) fn stripped<'p>(path: &'p str, prefix: &str) -> &'p str {
     match path.strip_prefix(prefix) {
         Some("") => "/",
         Some(rest) if rest.starts_with('/') => rest,

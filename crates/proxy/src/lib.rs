@@ -28,6 +28,7 @@ mod snapshot;
 mod stream;
 mod tunnel;
 mod upgrade;
+mod versioning;
 mod within;
 mod worker;
 
@@ -51,4 +52,5 @@ pub use snapshot::{
     DeadlineScope, FallbackStep, Gateway, ListenerBounds, ListenerPlan, PathEdit, Route, RouteTimes, Rung,
     Snapshot, TimesOverride, To, Upgrades,
 };
+pub use versioning::{ApiVersion, ApiVersions, Chosen};
 pub use worker::{Phase, Worker};

@@ -19,6 +19,7 @@ impl Metrics {
 
 fn write_all(metrics: &Metrics, process: &ProcessState, out: &mut String) -> fmt::Result {
     write_routes(metrics, out)?;
+    write_versions(metrics, out)?;
     write_services(metrics, out)?;
     write_instances(process, out)?;
     head(out, "narthex_refused_total", "counter", "Answers that the gateway itself made, by reason.")?;
@@ -75,6 +76,27 @@ fn write_routes(metrics: &Metrics, out: &mut String) -> fmt::Result {
         }
     }
     Ok(())
+}
+
+fn write_versions(metrics: &Metrics, out: &mut String) -> fmt::Result {
+    let name = "narthex_api_version_requests_total";
+    head(out, name, "counter", "Requests by version of the API and caller; empty: nobody in particular.")?;
+    for series in metrics.all_versions() {
+        let (gateway, version) = (&series.gateway, &series.version);
+        for (caller, count) in series.read() {
+            let caller = label(&caller);
+            writeln!(
+                out,
+                "{name}{{gateway=\"{gateway}\",version=\"{version}\",caller=\"{caller}\"}} {count}"
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// A label's value from outside.
+fn label(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace(|c: char| c.is_control(), " ")
 }
 
 fn write_services(metrics: &Metrics, out: &mut String) -> fmt::Result {
@@ -261,7 +283,7 @@ fn write_tls(metrics: &Metrics, out: &mut String) -> fmt::Result {
     for (name, help, value) in gauges {
         head(out, name, "gauge", help)?;
         for one in &certificates {
-            let label = one.name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', " ");
+            let label = label(&one.name);
             let (kind, owner) = (one.kind, &one.owner);
             writeln!(out, "{name}{{{kind}=\"{owner}\",name=\"{label}\"}} {}", value(one))?;
         }

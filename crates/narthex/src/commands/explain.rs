@@ -37,7 +37,13 @@ impl Explain {
             Ok((name.trim().to_owned(), value.trim().to_owned()))
         });
         let headers = headers.collect::<Result<Vec<_>, Failure>>()?;
-        let asked = Asked { method: method.to_owned(), url: url.to_owned(), headers, ..Asked::default() };
+        let asked = Asked {
+            method: method.to_owned(),
+            url: url.to_owned(),
+            headers,
+            unix_ms: super::unix_ms(),
+            ..Asked::default()
+        };
         let (_, compiled) = check::checked(&self.input)?;
         let answer = |_: &str| (ResponseHead::new(200), Vec::new());
         let simulation = simulate(&compiled, &asked, &answer).map_err(|error| Failure::Failed(error.0))?;
@@ -52,6 +58,9 @@ fn text(asked: &Asked, simulation: &Simulation) -> String {
     line(format!("gateway  {}", simulation.gateway.as_deref().unwrap_or("none claims this host")));
     if !simulation.path.is_empty() {
         line(format!("path     {}", simulation.path));
+    }
+    if let Some((_, why)) = &simulation.version {
+        line(format!("version  {why}"));
     }
     line(format!("route    {}", simulation.route.as_deref().unwrap_or("none")));
     for (policy, stage, does) in &simulation.steps {
