@@ -57,6 +57,8 @@ pub(crate) struct ServiceCells {
     pub connects: Counter,
     pub retries: Counter,
     pub over_budget: Counter,
+    /// gRPC calls by their status; what is none counts as UNKNOWN.
+    pub calls: [Counter; 17],
     pub first_byte: Histogram,
 }
 
@@ -97,6 +99,14 @@ impl ServiceSeries {
 
     pub fn circuit_opened(&self) {
         self.circuit_opened.add_shared(1);
+    }
+
+    /// A gRPC call ended with this status.
+    pub fn called(&self, worker: usize, status: u32) {
+        if let Some(cells) = self.cells(worker) {
+            let at = usize::try_from(status).ok().filter(|at| *at < cells.calls.len());
+            cells.calls[at.unwrap_or(2)].add(1);
+        }
     }
 
     /// A request is sent once more.
@@ -220,6 +230,8 @@ pub struct InstanceState {
     pub address: std::net::SocketAddr,
     pub is_healthy: bool,
     pub is_ejected: bool,
+    /// The peak-EWMA of its answers' times in nanoseconds, where requests go by that.
+    pub ewma: Option<u64>,
 }
 
 /// A certificate in use.

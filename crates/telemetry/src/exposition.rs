@@ -122,6 +122,17 @@ fn write_services(metrics: &Metrics, out: &mut String) -> fmt::Result {
             writeln!(out, "{name}{{service=\"{}\"}} {count}", service.service)?;
         }
     }
+    let name = "narthex_service_calls_total";
+    head(out, name, "counter", "gRPC calls whose end is known, by status, in trailers too.")?;
+    for service in &services {
+        for status in 0..17 {
+            let cells = service.cells.iter().filter_map(|cell| cell.get());
+            let count: u64 = cells.map(|cells| cells.calls[status].read()).sum();
+            if count > 0 {
+                writeln!(out, "{name}{{service=\"{}\",grpc_status=\"{status}\"}} {count}", service.service)?;
+            }
+        }
+    }
     let name = "narthex_service_circuit";
     head(out, name, "gauge", "A service's circuit: 0 closed, 1 open, 2 half open, 3 rising.")?;
     let with_circuit: Vec<_> = services.iter().filter(|service| service.circuit.read() > 0).collect();
@@ -169,6 +180,15 @@ fn write_instances(process: &ProcessState, out: &mut String) -> fmt::Result {
                 let value = u8::from(value(instance));
                 writeln!(out, "{name}{{service=\"{service}\",instance=\"{address}\"}} {value}")?;
             }
+        }
+    }
+    let name = "narthex_service_instance_ewma_seconds";
+    head(out, name, "gauge", "What it takes an instance to answer, where `balance: ewma` goes by that.")?;
+    for one in &process.services {
+        for instance in &one.instances {
+            let Some(ewma) = instance.ewma else { continue };
+            let (service, address, seconds) = (&one.service, instance.address, ewma as f64 / 1e9);
+            writeln!(out, "{name}{{service=\"{service}\",instance=\"{address}\"}} {seconds}")?;
         }
     }
     Ok(())
@@ -332,6 +352,22 @@ fn write_process(process: &ProcessState, out: &mut String) -> fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn exposes_what_instances_take() {
+        let instance = |port, ewma| InstanceState {
+            address: ([127, 0, 0, 1], port).into(),
+            is_healthy: true,
+            is_ejected: false,
+            ewma,
+        };
+        let instances = vec![instance(1, Some(12_500_000)), instance(2, None)];
+        let services = vec![crate::ServiceState { service: "s".into(), is_panic: false, instances }];
+        let page = Metrics::new(1).expose(&ProcessState { services, ..ProcessState::default() });
+        let lines: Vec<_> = page.lines().filter(|l| l.starts_with("narthex_service_instance_ewma")).collect();
+        let wanted = "narthex_service_instance_ewma_seconds{service=\"s\",instance=\"127.0.0.1:1\"} 0.0125";
+        assert_eq!(lines, [wanted]);
+    }
 
     #[test]
     fn exposes_what_was_recorded() {
