@@ -18,7 +18,7 @@ use crate::forwarded;
 use crate::grpc;
 use crate::service::{
     Balance, Call, Calling, Cause, Failure, HostRule, Instance, Outcome, Pass, Place, RetryRules, Service,
-    Stop, Tried, Verdict, Wish, http_of_grpc, retry_after,
+    Stop, Tried, Unjudged, Verdict, Wish, http_of_grpc, retry_after,
 };
 use crate::snapshot::{PathEdit, Route};
 use crate::upgrade;
@@ -149,6 +149,9 @@ impl<'t> Trying<'t> {
         } else {
             grpc::status(run, line, call, self.limit(run)).await?
         };
+        if let Some(code) = code {
+            call.learn(u32::from(code));
+        }
         let cause = match code {
             Some(code) if code != 0 => Cause::Grpc(code),
             _ => Cause::Status(run.response.status),
@@ -301,9 +304,9 @@ async fn open(
 
 /// A try in work: what becomes of it is told to the service, even if it is dropped.
 struct Watched<'w> {
-    service: &'w Service,
+    service: &'w Arc<Service>,
     instance: Arc<Instance>,
-    worker: &'w crate::Worker,
+    worker: &'w Rc<crate::Worker>,
     begun: u64,
     pass: Pass,
     outcome: Outcome,
@@ -317,11 +320,21 @@ impl Drop for Watched<'_> {
 
 impl Watched<'_> {
     /// Notes the outcome: of a response, by its head.
-    fn end(mut self, run: &Run, ended: &Result<Attempt, Failure>) {
+    fn end(mut self, run: &Run, ended: &mut Result<Attempt, Failure>) {
         self.outcome = match ended {
-            Ok(Attempt::Answered(_)) => {
-                let status = grpc::code_of_head(&run.response).map_or(run.response.status, http_of_grpc);
-                Outcome::Answered { status, took: run.exchange.timings.first_byte.saturating_sub(self.begun) }
+            Ok(Attempt::Answered(call)) => {
+                let code = grpc::code_of_head(&run.response);
+                let status = code.map_or(run.response.status, http_of_grpc);
+                let took = run.exchange.timings.first_byte.saturating_sub(self.begun);
+                let outcome = Outcome::Answered { status, took };
+                // A trial of a circuit that is half open is not kept for as long as a stream may last.
+                if code.is_none() && self.pass == Pass::Plain && grpc::is_grpc(&run.response.head) {
+                    self.service.measure(&self.instance, &outcome, self.worker.now());
+                    call.unjudged = Some(Unjudged::new(self.service, &self.instance, self.worker, outcome));
+                    Outcome::Abandoned
+                } else {
+                    outcome
+                }
             }
             Ok(Attempt::Refused(_)) => Outcome::Abandoned,
             // The client's own deadline, which it may choose as short as it likes, says nothing about the service.
@@ -378,7 +391,7 @@ async fn attempt(
         Ok(call) => Ok(call),
         Err(calling) => connect(run, line, trying, calling).await?,
     };
-    let ended = match call {
+    let mut ended = match call {
         Ok(call) => {
             run.exchange.timings.connected = worker.now();
             converse(run, line, service, trying.route, call, trying.limit(run)).await?
@@ -386,7 +399,7 @@ async fn attempt(
         Err(failure) => Err(failure),
     };
     if let Some(watched) = watched {
-        watched.end(run, &ended);
+        watched.end(run, &mut ended);
     }
     Ok(ended)
 }
