@@ -275,3 +275,36 @@ fn the_last_good_one_is_kept_and_resumed() {
     resumed.signal("HUP");
     wait_until_said(&resumed, "three");
 }
+
+/// What `narthex explain` says with these arguments.
+fn explained(gateway: &Process, arguments: &[&str]) -> String {
+    let output = std::process::Command::new(narthex_tests::binary())
+        .arg("explain")
+        .args(arguments)
+        .arg("--config")
+        .arg(gateway.workspace().file("narthex.yaml"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn explain_asks_how_the_service_stands() {
+    let refused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = format!(
+        "narthex: 1\nlisteners: {{ main: {{ address: \"127.0.0.1:0\" }} }}\nadmin: {{ address: \"127.0.0.1:0\" }}\n\
+         services: {{ s: {{ url: \"http://{refused}\", breaker: {{ consecutive: 1, open: 1m }} }} }}\n\
+         gateways: {{ g: {{ listeners: [main], routes: {{ all: {{ match: \"/{{rest=**}}\", public: true, to: s }} }} }} }}\n"
+    );
+    let gateway = Process::start(&config, &[]);
+    let admin = gateway.admin().to_string();
+    let plain = explained(&gateway, &["GET /x"]);
+    assert!(!plain.contains("circuit"), "nobody was asked: {plain}");
+    let well = explained(&gateway, &["GET /x", "--admin", &admin]);
+    assert!(well.contains("now      its circuit is closed; 0 requests in work"), "{well}");
+    assert!(well.contains(&format!("instance {refused}: ")), "{well}");
+    said(&gateway);
+    let open = explained(&gateway, &["GET /x", "--admin", &admin]);
+    assert!(open.contains("its circuit is open: 503 circuit_open"), "{open}");
+}

@@ -71,7 +71,7 @@ fn path(random: &mut Random) -> String {
 }
 
 /// One route twice: for the naive router, and as text.
-fn route(random: &mut Random, number: usize) -> (RouteSpec, String) {
+fn route(random: &mut Random, number: usize, versions: bool) -> (RouteSpec, String) {
     let path = path(random);
     let mut matching = Match { path: Some(PathPattern::parse(&path).unwrap()), ..Match::default() };
     let mut text = format!("path: \"{path}\"");
@@ -105,6 +105,16 @@ fn route(random: &mut Random, number: usize) -> (RouteSpec, String) {
             if key == "headers" { matching.headers = tests } else { matching.query = tests }
         }
     }
+    if versions && random.below(2) == 0 {
+        let from = random.below(3);
+        let of = &naive::VERSIONS[from..=from + random.below(3 - from)];
+        let _ = write!(
+            text,
+            ", version: [{}]",
+            of.iter().map(|v| format!("\"{v}\"")).collect::<Vec<_>>().join(", ")
+        );
+        matching.versions = Some(naive::versions(of));
+    }
     let name = format!("r{number}");
     let line = format!(
         "      {name}: {{ match: {{ {text} }}, public: true, to: {{ reply: {{ status: 200, body: \"{name}\" }} }} }}\n"
@@ -112,7 +122,8 @@ fn route(random: &mut Random, number: usize) -> (RouteSpec, String) {
     (RouteSpec { name, matching, over: Vec::new() }, line)
 }
 
-fn ask(random: &mut Random) -> Ask {
+/// A request, and what stands before its path.
+fn ask(random: &mut Random, versions: bool) -> (Ask, String) {
     let mut path = String::new();
     for _ in 0..random.below(4) {
         let _ = write!(path, "/{}", random.one(&["a", "b", "aa"]));
@@ -126,31 +137,49 @@ fn ask(random: &mut Random) -> Ask {
             headers.push((name.to_owned(), random.one(&["1", "2", "12"]).to_owned()));
         }
     }
+    let (mut version, mut prefix) = (None, String::new());
+    if versions {
+        // Named by a header, by the path, or not at all: then it is the default.
+        let (at, how) = (random.below(3), random.below(3));
+        match how {
+            0 => headers.push(("x-api-version".to_owned(), naive::VERSIONS[at].to_owned())),
+            1 => prefix = format!("/v{}", naive::VERSIONS[at]),
+            _ => {}
+        }
+        version = Some(if how == 2 { 1 } else { at as u8 });
+    }
     let query = random.one(&["", "q=1", "q=12&r=1", "r=2", "q", "q=2&q=1"]);
-    Ask {
+    let ask = Ask {
         method: random.one(&["GET", "POST", "HEAD", "PUT"]).to_owned(),
         host: random.one(&["a.t", "b.t", "x.a.t", "other", "x.t"]).to_owned(),
         path,
         query: (!query.is_empty()).then(|| query.to_owned()),
         headers,
-    }
+        version,
+    };
+    (ask, prefix)
 }
 
-fn file(lines: &[String]) -> String {
+fn file(lines: &[String], versions: bool) -> String {
+    let versions = if versions {
+        "    versions: { from: [path: \"/v{version}\", header: X-Api-Version], default: \"2\", known: { \"1\": {}, \"2\": {}, \"3\": {} } }\n"
+    } else {
+        ""
+    };
     format!(
-        "narthex: 1\nlisteners: {{ main: {{ address: \"127.0.0.1:0\" }} }}\ngateways:\n  g:\n    listeners: [main]\n    routes:\n{}",
+        "narthex: 1\nlisteners: {{ main: {{ address: \"127.0.0.1:0\" }} }}\ngateways:\n  g:\n    listeners: [main]\n{versions}    routes:\n{}",
         lines.concat()
     )
 }
 
 /// Random routes; of those that the checker refuses together with the ones before, none stays.
-fn configuration(random: &mut Random) -> (Vec<RouteSpec>, String, Compiled) {
+fn configuration(random: &mut Random, versions: bool) -> (Vec<RouteSpec>, String, Compiled) {
     let (mut specs, mut lines, mut good) = (Vec::new(), Vec::new(), None);
     for number in 0..2 + random.below(8) {
-        let (spec, line) = route(random, number);
+        let (spec, line) = route(random, number, versions);
         specs.push(spec);
         lines.push(line);
-        let text = file(&lines);
+        let text = file(&lines, versions);
         let loaded = load_text(&LoadOptions::from_system(Path::new("narthex.yaml"), &[]), &text);
         let checked = check_loaded(loaded);
         match checked.compiled {
@@ -168,14 +197,18 @@ fn configuration(random: &mut Random) -> (Vec<RouteSpec>, String, Compiled) {
     (specs, text, compiled)
 }
 
-fn url(ask: &Ask) -> String {
+fn url((ask, prefix): (&Ask, &str)) -> String {
     let query = ask.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
-    format!("http://{}{}{query}", ask.host, ask.path)
+    format!("http://{}{prefix}{}{query}", ask.host, ask.path)
 }
 
-fn explained(compiled: &Compiled, ask: &Ask) -> (Option<String>, End) {
-    let asked =
-        Asked { method: ask.method.clone(), url: url(ask), headers: ask.headers.clone(), ..Asked::default() };
+fn explained(compiled: &Compiled, ask: &Ask, prefix: &str) -> (Option<String>, End) {
+    let asked = Asked {
+        method: ask.method.clone(),
+        url: url((ask, prefix)),
+        headers: ask.headers.clone(),
+        ..Asked::default()
+    };
     let simulation = simulate(compiled, &asked, &|_| (ResponseHead::new(200), Vec::new())).unwrap();
     (simulation.route, simulation.end)
 }
@@ -183,12 +216,13 @@ fn explained(compiled: &Compiled, ask: &Ask) -> (Option<String>, End) {
 #[test]
 fn explain_says_what_the_naive_router_says() {
     let mut found = [0; 3];
-    for seed in 1..=300_u64 {
+    for seed in 1..=400_u64 {
+        let versions = seed % 2 == 0;
         let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        let (specs, text, compiled) = configuration(&mut random);
+        let (specs, text, compiled) = configuration(&mut random, versions);
         for _ in 0..20 {
-            let ask = ask(&mut random);
-            let (route, end) = explained(&compiled, &ask);
+            let (ask, prefix) = ask(&mut random, versions);
+            let (route, end) = explained(&compiled, &ask, &prefix);
             match naive::naive(&specs, &ask) {
                 Answer::Route(at) => {
                     found[0] += 1;
@@ -220,16 +254,17 @@ fn explain_says_what_the_naive_router_says() {
 
 #[test]
 fn the_live_gateway_says_what_the_naive_router_says() {
-    for seed in 1_000..1_012_u64 {
+    for seed in 1_000..1_016_u64 {
+        let versions = seed % 2 == 0;
         let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        let (specs, text, _) = configuration(&mut random);
+        let (specs, text, _) = configuration(&mut random, versions);
         let gateway = Gateway::start(&text).unwrap();
         let mut client = RawClient::connect(gateway.address("main").unwrap()).unwrap();
         for _ in 0..60 {
-            let ask = ask(&mut random);
+            let (ask, prefix) = ask(&mut random, versions);
             let query = ask.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
             let mut request =
-                format!("{} {}{query} HTTP/1.1\r\nHost: {}\r\n", ask.method, ask.path, ask.host);
+                format!("{} {prefix}{}{query} HTTP/1.1\r\nHost: {}\r\n", ask.method, ask.path, ask.host);
             for (name, value) in &ask.headers {
                 let _ = write!(request, "{name}: {value}\r\n");
             }

@@ -247,3 +247,49 @@ fn the_log_has_the_calls_status() {
         assert!(line.contains(expected), "{line}");
     }
 }
+
+/// A call whose answer is a message, then a status.
+async fn late_status((asked, mut respond): Asked) {
+    let mut answer = head(200);
+    answer.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+    let mut body = respond.send_response(answer, false).unwrap();
+    body.send_data(Bytes::from_static(b"\0\0\0\0\0"), false).unwrap();
+    let status = asked.uri().path().rsplit('/').next().unwrap_or_default();
+    let status = ("grpc-status".parse().unwrap(), status.parse().unwrap());
+    body.send_trailers([status].into_iter().collect()).unwrap();
+}
+
+#[test]
+fn a_status_behind_messages_counts() {
+    let service = serve(late_status);
+    let gateway = Gateway::start(&format!(
+        "narthex: 1
+admin: {{ address: \"127.0.0.1:0\" }}
+listeners: {{ main: {{ address: \"127.0.0.1:0\" }} }}
+services: {{ s: {{ url: \"grpc://{service}\", breaker: {{ consecutive: 3, open: 1m }} }} }}
+gateways: {{ g: {{ listeners: [main], routes: {{ all: {{ match: \"POST /a.Calls/{{status}}\", public: true, to: s }} }} }} }}
+"
+    ))
+    .unwrap();
+    let address = gateway.address("main").unwrap();
+    run(async {
+        let mut client = connect(address).await.ready().await.unwrap();
+        // What is the client's fault is none, and what went well begins anew.
+        for status in ["5", "3", "16", "14", "14", "0", "5", "14", "13", "2"] {
+            let (response, _body) = ask(&mut client, &format!("/a.Calls/{status}"), true);
+            let answer = read(response).await.unwrap();
+            assert_eq!(answer.trailers.expect("the service's own status")["grpc-status"], status);
+        }
+        let (response, _body) = ask(&mut client, "/a.Calls/0", true);
+        let answer = read(response).await.unwrap();
+        assert_eq!(answer.field("x-narthex-reason"), "circuit_open");
+    });
+    let admin = gateway.admin().expect("it has an admin listener");
+    let request = "GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let page = narthex_testkit::RawClient::connect(admin).unwrap().exchange(request).unwrap().text();
+    for (status, count) in [(0, 1), (2, 1), (3, 1), (5, 2), (13, 1), (14, 3), (16, 1)] {
+        let line = format!("narthex_service_calls_total{{service=\"s\",grpc_status=\"{status}\"}} {count}\n");
+        assert!(page.contains(&line), "{line}{page}");
+    }
+    gateway.stop();
+}

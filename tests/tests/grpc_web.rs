@@ -10,7 +10,9 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 
-use narthex_testkit::{RawClient, Response};
+use bytes::Bytes;
+use narthex_testkit::{Fault, RawClient, Response};
+use narthex_tests::http2::{Asked, connect, head, read, request, run, serve};
 use narthex_tests::{Gateway, node, python};
 
 const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/grpc");
@@ -112,4 +114,60 @@ fn a_refusal_can_be_read_by_a_page() {
     refused("/nowhere.Calls/X", "", "12", "no_route");
     refused("/down.Calls/X", "", "14", "connect_failed");
     refused("/test.Calls/Unary", "AAA!", "13", "bad_grpc_web");
+}
+
+/// How the service ends its answer, by the name of the method: it breaks off, or ends in good order inside a message.
+async fn cut((asked, mut respond): Asked) {
+    let mut answer = head(200);
+    answer.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+    let mut body = respond.send_response(answer, false).unwrap();
+    // A message of four bytes, and the beginning of one of sixteen.
+    body.send_data(Bytes::from_static(b"\0\0\0\0\x04good\0\0\0\0\x10ab"), false).unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    match asked.uri().path() {
+        "/a.Calls/Reset" => body.send_reset(h2::Reason::INTERNAL_ERROR),
+        "/a.Calls/End" => body.send_data(Bytes::new(), true).unwrap(),
+        _ => {
+            let status = ("grpc-status".parse().unwrap(), "0".parse().unwrap());
+            body.send_trailers([status].into_iter().collect()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_is_cut_is_seen_to_be_cut() {
+    let service = serve(cut);
+    let gateway = Gateway::start(&format!(
+        "narthex: 1
+listeners: {{ main: {{ address: \"127.0.0.1:0\" }} }}
+services: {{ s: {{ url: \"grpc://{service}\" }} }}
+gateways:
+  g:
+    listeners: [main]
+    policies: [ grpc_web: {{}} ]
+    routes: {{ all: {{ match: \"POST /a.Calls/{{method}}\", public: true, to: s }} }}
+"
+    ))
+    .unwrap();
+    let address = gateway.address("main").unwrap();
+    for method in ["Reset", "End", "Trailers"] {
+        for kind in ["application/grpc-web+proto", "application/grpc-web-text"] {
+            let mut client = RawClient::connect(address).unwrap();
+            let answer = client.exchange(format!(
+                "POST /a.Calls/{method} HTTP/1.1\r\nHost: a.test\r\nContent-Type: {kind}\r\nContent-Length: 0\r\n\r\n"
+            ));
+            assert!(
+                matches!(answer, Err(Fault::Cut { .. } | Fault::Reset { .. })),
+                "{method} {kind}: {answer:?}"
+            );
+            run(async {
+                let mut client = connect(address).await.ready().await.unwrap();
+                let asked = request("POST", &format!("/a.Calls/{method}")).header("content-type", kind);
+                let (response, _body) = client.send_request(asked.body(()).unwrap(), true).unwrap();
+                let answer = read(response).await;
+                assert!(answer.is_err(), "{method} {kind} over HTTP/2: {answer:?}");
+            });
+        }
+    }
+    gateway.stop();
 }

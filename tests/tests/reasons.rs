@@ -41,6 +41,10 @@ const PROVOKED: &[(&str, &str)] = &[
     ("expectation_failed", "GET / HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n\r\n"),
     ("unknown_host", "GET / HTTP/1.1\r\nHost: nobody\r\n\r\n"),
     ("no_route", "GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n"),
+    ("api_version_missing", "GET /x HTTP/1.1\r\nHost: v\r\n\r\n"),
+    ("api_version_unknown", "GET /x?v=9 HTTP/1.1\r\nHost: v\r\n\r\n"),
+    ("api_version_not_acceptable", "GET /x HTTP/1.1\r\nHost: v\r\nAccept: a/b;version=9\r\n\r\n"),
+    ("api_version_gone", "GET /x?v=1 HTTP/1.1\r\nHost: v\r\n\r\n"),
     ("method_not_allowed", "PUT /get HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"),
     ("connect_not_supported", "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n"),
     ("body_too_large", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n"),
@@ -151,6 +155,11 @@ gateways:
       refused: {{ match: "/refused", public: true, to: refused }}
       broken: {{ match: "/broken", public: true, to: broken }}
       full: {{ match: "/full", public: true, to: full }}
+  v:
+    listeners: [main]
+    hosts: [v]
+    versions: {{ from: [query: v, media_type: vnd.v], known: {{ "1": {{ sunset: 2020-01-01 }} }} }}
+    routes: {{ x: {{ match: "/x", public: true, to: s }} }}
 "#,
         url = service.url(),
         full = full.address,
@@ -241,5 +250,30 @@ fn a_client_that_leaves_is_counted() {
     scene.service.wait_until(Duration::from_secs(10), |log| !log.is_empty()).unwrap();
     drop(client);
     is_counted(&scene, "client_gone");
+    scene.gateway.stop();
+}
+
+#[test]
+fn who_asks_for_which_version_is_counted() {
+    let scene = scene();
+    for request in ["GET /x?v=1 HTTP/1.1\r\nHost: v\r\n\r\n", "GET /x?v=7 HTTP/1.1\r\nHost: v\r\n\r\n"] {
+        ask(&scene, request);
+    }
+    let admin = scene.gateway.admin().expect("it has an admin listener");
+    let request = "GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let due = Instant::now() + Duration::from_secs(10);
+    loop {
+        let text = RawClient::connect(admin).unwrap().exchange(request).unwrap().text();
+        let lines: Vec<_> =
+            text.lines().filter(|line| line.starts_with("narthex_api_version_requests_total{")).collect();
+        if !lines.is_empty() {
+            // What names no version that there is makes no series.
+            let wanted = "narthex_api_version_requests_total{gateway=\"v\",version=\"1\",caller=\"\"} 1";
+            assert_eq!(lines, [wanted]);
+            break;
+        }
+        assert!(Instant::now() < due, "nothing is counted");
+        std::thread::yield_now();
+    }
     scene.gateway.stop();
 }

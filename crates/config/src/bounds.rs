@@ -89,9 +89,17 @@ bounds! {
     }
 }
 
+bounds! {
+    /// What the versions of a gateway may cost.
+    VersionBounds, "gateways.*.versions.bounds" {
+        callers: u32 = 1_000, " Callers that are counted by name, for each version; beyond, they are counted as `other`.";
+    }
+}
+
 /// The table of all bounds.
 pub fn table() -> Vec<BoundsRow> {
     let mut rows = Bounds::rows();
     rows.extend(ServiceBounds::rows());
+    rows.extend(VersionBounds::rows());
     rows
 }

@@ -53,6 +53,7 @@ fn check_gateway<'f>(
     used: &mut Used<'f>,
     problems: &mut Vec<Diagnostic>,
 ) {
+    crate::versions::check(gateway, problems);
     if gateway.listeners.is_empty() {
         let message = format!("the gateway `{name}` has no listener");
         problems.push(

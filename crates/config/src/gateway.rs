@@ -19,6 +19,9 @@ pub struct Gateway {
     /// The policies that every request passes, in order: names or `{ kind: settings }`.
     #[serde(default)]
     pub policies: Vec<Spanned<PolicyRef>>,
+    /// The versions of the API. Default: none, and no request is asked for one.
+    #[serde(default)]
+    pub versions: Option<crate::versions::Versions>,
     /// The routes, by name. Their order does not count.
     #[serde(default)]
     pub routes: NameMap<Route>,

@@ -6,6 +6,7 @@ mod balance;
 mod bounds;
 mod breaker;
 mod check;
+mod date;
 mod file;
 mod gateway;
 mod health;
@@ -24,11 +25,13 @@ mod show;
 mod test_case;
 mod tls;
 mod url;
+mod versions;
 
 pub use balance::{Balance, SameSite, Sticky, Subset, SubsetFallback};
-pub use bounds::{Bounds, BoundsRow, ServiceBounds, table as bounds_table};
+pub use bounds::{Bounds, BoundsRow, ServiceBounds, VersionBounds, table as bounds_table};
 pub use breaker::{Breaker, Latency};
 pub use check::check;
+pub use date::Date;
 pub use file::{AccessLog, Admin, File, LogFormat, Version, Workers};
 pub use gateway::{
     Deadline, DeadlineScope, Destination, EncodedSlashes, Gateway, HostPattern, OnRouteRemoved, PolicyRef,
@@ -48,6 +51,10 @@ pub use show::show;
 pub use test_case::{CallerStub, Case, Expect, Stub};
 pub use tls::{Certificate, ClientProof, ListenerTls, Pem, ServiceTls, TlsVersion, UnknownName, Verify};
 pub use url::{HostPort, Scheme, ServiceUrl};
+pub use versions::{
+    HeaderName, MediaTypeVersion, PathVersion, Reference, Version as ApiVersion, VersionLinks, VersionName,
+    VersionPlace, Versions,
+};
 
 #[cfg(test)]
 mod tests;

@@ -32,6 +32,8 @@ pub struct MatchMap {
     pub query: Table<String, Spanned<Predicate>>,
     /// The kind of client, as `Sec-CH-UA-Mobile` and `User-Agent` tell it.
     pub client: OneOrMany<Spanned<ClientKind>, 1>,
+    /// One of the gateway's `versions` or a list. Default: all of them.
+    pub version: OneOrMany<Spanned<String>, 1>,
     /// At least one of these holds.
     pub any: Vec<MatchMap>,
     /// All of these hold.

@@ -75,6 +75,8 @@ pub struct Expect {
     pub reason: Option<String>,
     /// The name of the route that took the request.
     pub route: Option<Spanned<String>>,
+    /// The version of the API that was found.
+    pub version: Option<Spanned<String>>,
     /// The name of the service that answered.
     pub service: Option<Spanned<String>>,
     /// Headers that the answer carries, by name; null for one that it must not carry.

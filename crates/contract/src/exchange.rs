@@ -138,6 +138,8 @@ pub struct Exchange {
     pub request_id_is_handled: bool,
     pub trace: TraceContext,
     pub label: Option<Arc<RouteLabel>>,
+    /// The version of the API that was found, where the gateway has versions.
+    pub api_version: Option<Arc<str>>,
     /// The service asked last, and its instance.
     pub service: Option<Arc<str>>,
     pub instance: Option<SocketAddr>,
@@ -183,6 +185,7 @@ impl Exchange {
         self.request_id_is_handled = false;
         self.trace = TraceContext::default();
         self.label = None;
+        self.api_version = None;
         self.service = None;
         self.instance = None;
         self.attempts = 0;

@@ -142,6 +142,18 @@ pub mod core {
         NO_ROUTE = "no_route" 404 Client "No such resource.",
             means "The gateway has no route that matches the request.",
             do "`narthex explain 'METHOD URL'` shows the nearest routes and the first predicate that fails in each.";
+        API_VERSION_MISSING = "api_version_missing" 400 Client "The request names no version of this API.",
+            means "The gateway has `versions` without a `default`, and none of the places in `from` names a version.",
+            do "Fix the client; or give `versions` a `default`. `narthex explain 'METHOD URL' -H …` shows what is found.";
+        API_VERSION_UNKNOWN = "api_version_unknown" 404 Client "This version of the API does not exist.",
+            means "The request names a version that is not among the gateway's `versions`; the detail lists those that there are.",
+            do "Fix the client; or give `versions` a `fallback` for requests of versions that there are not.";
+        API_VERSION_NOT_ACCEPTABLE = "api_version_not_acceptable" 406 Client "None of the acceptable versions exists.",
+            means "Accept names versions of the API, none of them is among the gateway's `versions`, and nothing else is acceptable to the client.",
+            do "Fix the client: let it accept a version that there is, or `*/*;q=0.1` too.";
+        API_VERSION_GONE = "api_version_gone" 410 Client "This version of the API has ended.",
+            means "The version's `sunset` in the gateway's `versions` is past.",
+            do "Move the client to a newer version: `narthex_api_version_requests_total` says which callers still ask. To give them more time move `sunset`.";
         METHOD_NOT_ALLOWED = "method_not_allowed" 405 Client "This method is not allowed here.",
             means "A route matches in everything but the method; `Allow` lists those that would match.",
             do "Fix the client, or add the method to the route.";

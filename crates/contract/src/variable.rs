@@ -20,6 +20,10 @@ pub struct VariableDoc {
 
 /// Every variable, for the reference and for suggestions. `x` stands for a name of the user's.
 pub const VARIABLES: &[VariableDoc] = &[
+    VariableDoc {
+        name: "api.version",
+        meaning: "the version of the API that was found, where the gateway has `versions`; nothing before routing",
+    },
     VariableDoc { name: "caller.id", meaning: "who asks, as authentication found out" },
     VariableDoc { name: "caller.kind", meaning: "how they proved it" },
     VariableDoc { name: "caller.tier", meaning: "the caller's tier" },
@@ -62,6 +66,7 @@ pub struct Variable {
 
 #[derive(Debug, Clone)]
 enum Source {
+    ApiVersion,
     CallerId,
     CallerKind,
     CallerTier,
@@ -130,6 +135,7 @@ fn parse_source(text: &str, place: &Place<'_>) -> Result<Source, VariableError> 
         return Ok(Source::Literal(literal.into()));
     }
     let fixed = match text {
+        "api.version" => Some(Source::ApiVersion),
         "caller.id" => Some(Source::CallerId),
         "caller.kind" => Some(Source::CallerKind),
         "caller.tier" => Some(Source::CallerTier),
@@ -208,6 +214,7 @@ impl Source {
         let caller = exchange.caller.as_deref();
         let label = exchange.label.as_deref();
         let text: &str = match self {
+            Self::ApiVersion => exchange.api_version.as_deref()?,
             Self::CallerId => &caller?.id,
             Self::CallerKind => &caller?.kind,
             Self::CallerTier => caller?.tier.as_deref()?,

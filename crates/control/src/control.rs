@@ -392,8 +392,10 @@ impl Control {
             let live = self.live.lock().await;
             (live.snapshot.version, live.applied_unix)
         };
-        let services =
-            self.live.lock().await.snapshot.services.iter().flatten().map(|one| instances_of(one)).collect();
+        let now = self.clock.monotonic();
+        let live = self.live.lock().await;
+        let services = live.snapshot.services.iter().flatten().map(|one| instances_of(one, now)).collect();
+        drop(live);
         let resources = narthex_net::system::resources();
         self.metrics.expose(&ProcessState {
             resident_bytes: resources.resident_bytes,

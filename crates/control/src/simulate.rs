@@ -11,8 +11,8 @@ use narthex_contract::{
     Body, Caller, DestinationCx, Exchange, Hooks, Locals, Moment, Outcome, Reply, TraceContext, Verdicted,
     core,
 };
-use narthex_proxy::{Chain, Gateway, PathEdit, Reached, RequestFacts, Route, To, host_without_port};
-use narthex_router::{Explain, Found, normalise};
+use narthex_proxy::{Chain, Chosen, Gateway, PathEdit, Reached, RequestFacts, Route, To, host_without_port};
+use narthex_router::{Explain, Found, normalise, path_after};
 use narthex_wire::{Framing, Method, Name, RequestHead, ResponseHead};
 
 use crate::Compiled;
@@ -26,6 +26,8 @@ pub struct Asked {
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
     pub caller: Option<Arc<Caller>>,
+    /// When it is asked, in milliseconds since 1970.
+    pub unix_ms: u64,
 }
 
 /// What came, or would come, of it.
@@ -34,6 +36,8 @@ pub struct Simulation {
     pub gateway: Option<String>,
     /// The path that is matched and sent.
     pub path: String,
+    /// Of a gateway with versions: the one that was found, and why it is that one or none.
+    pub version: Option<(Option<String>, String)>,
     pub route: Option<String>,
     /// The nearest other routes, and the first predicate that fails in each.
     pub others: Vec<(String, String)>,
@@ -90,7 +94,11 @@ pub fn simulate(
     if let Some(end) = way.pass(&gateway.before, Which::Before) {
         return Ok(way.finish(gateway, None, end, answer));
     }
-    let Some(route) = way.find(gateway) else {
+    let chosen = match way.choose_version(gateway) {
+        Ok(chosen) => chosen,
+        Err(reply) => return Ok(way.finish(gateway, None, Turn::Replied(reply), answer)),
+    };
+    let Some(route) = way.find(gateway, chosen) else {
         let end = way.simulation.end.clone();
         return Ok(way.finish(gateway, None, Turn::Ended(end), answer));
     };
@@ -125,6 +133,9 @@ struct Way {
     before: Reached,
     reached: Reached,
     has_body: bool,
+    version: Option<u8>,
+    /// The path that a service is sent, where that is not what the route's edit makes of the whole.
+    sent: Option<String>,
     simulation: Simulation,
 }
 
@@ -161,16 +172,19 @@ impl Way {
         exchange.host = host_without_port(host).to_owned();
         exchange.request_id = "00000000000000000000000000000000".into();
         exchange.trace = TraceContext::begin(&exchange.request.head, [1, 2, 3]);
-        exchange.began = Moment { monotonic: 1, unix_ms: 0 };
+        exchange.began = Moment { monotonic: 1, unix_ms: asked.unix_ms };
         exchange.caller.clone_from(&asked.caller);
         Ok(Self {
             exchange,
             before: Reached::default(),
             reached: Reached::default(),
             has_body: !asked.body.is_empty(),
+            version: None,
+            sent: None,
             simulation: Simulation {
                 gateway: None,
                 path: String::new(),
+                version: None,
                 route: None,
                 others: Vec::new(),
                 steps: Vec::new(),
@@ -233,30 +247,51 @@ impl Way {
         }
     }
 
-    fn find(&mut self, gateway: &Gateway) -> Option<Arc<Route>> {
+    fn choose_version(&mut self, gateway: &Gateway) -> Result<Chosen, Reply> {
+        let Some(versions) = &gateway.versions else { return Ok(Chosen::default()) };
         let request = &self.exchange.request;
         let facts = RequestFacts {
             head: &request.head,
             method: request.method.as_str(),
             host: &self.exchange.host,
             query: request.query(),
+            version: None,
         };
-        let explained = Explain::new(&gateway.router, &facts, &self.exchange.path);
+        let found = versions.find(&self.exchange, &facts);
+        let why = versions.finder.describe(&facts, &self.exchange.path, found);
+        let version = found.ok().and_then(|found| versions.of(found.version));
+        self.version = found.ok().map(|found| found.version);
+        self.exchange.api_version = version.map(|version| Arc::clone(&version.name));
+        self.simulation.version = Some((version.map(|version| version.name.to_string()), why));
+        versions.choose(found, self.exchange.began.unix_ms / 1_000)
+    }
+
+    fn find(&mut self, gateway: &Gateway, chosen: Chosen) -> Option<Arc<Route>> {
+        let request = &self.exchange.request;
+        let path = path_after(&self.exchange.path, chosen.prefix);
+        let facts = RequestFacts {
+            head: &request.head,
+            method: request.method.as_str(),
+            host: &self.exchange.host,
+            query: request.query(),
+            version: chosen.version,
+        };
+        let explained = Explain::new(&gateway.router, &facts, path);
         self.simulation.others =
             explained.nearest.into_iter().map(|other| (other.name, other.text)).collect();
         match explained.found {
             Found::Route { index, captures } => {
                 let route = gateway.routes.get(index)?;
                 self.simulation.route = Some(route.label.route.to_string());
-                let ranges = (0..captures.len()).filter_map(|at| captures.range(at));
-                self.exchange.captures.fill(&route.captures, ranges.map(|r| r.start as u32..r.end as u32));
+                self.sent = chosen.sent_path(&self.exchange.path, &route.edit);
+                if let PathEdit::Rewrite(rewrite) = &route.edit {
+                    let mut sent = String::new();
+                    rewrite.render(&captures, path, &mut sent);
+                    self.sent = Some(sent);
+                }
+                self.exchange.captures.fill(&route.captures, chosen.in_path(&captures, &self.exchange.path));
                 self.exchange.label = Some(Arc::clone(&route.label));
                 self.exchange.slots.grow(route.slots);
-                if let PathEdit::Rewrite(rewrite) = &route.edit {
-                    let mut path = String::new();
-                    rewrite.render(&captures, &self.exchange.path, &mut path);
-                    self.simulation.body = path.into_bytes();
-                }
                 Some(Arc::clone(route))
             }
             Found::MethodNotAllowed { .. } => {
@@ -271,7 +306,6 @@ impl Way {
     }
 
     fn destination(&mut self, compiled: &Compiled, route: &Route) -> Turn {
-        let rewritten = std::mem::take(&mut self.simulation.body);
         let id = match &route.to {
             To::Service(id) => *id,
             To::Kind(_) if route.refusal().is_some() => {
@@ -291,13 +325,14 @@ impl Way {
         let service =
             compiled.snapshot.service(id).map_or_else(String::new, |service| service.name.to_string());
         let path = match &route.edit {
+            _ if let Some(sent) = self.sent.take() => sent,
             PathEdit::Keep => self.exchange.path.clone(),
             PathEdit::Strip(prefix) => match self.exchange.path.strip_prefix(&**prefix) {
                 Some("") => "/".to_owned(),
                 Some(rest) => rest.to_owned(),
                 None => self.exchange.path.clone(),
             },
-            PathEdit::Rewrite(_) => String::from_utf8(rewritten).unwrap_or_default(),
+            PathEdit::Rewrite(_) => self.exchange.path.clone(),
         };
         Turn::Ended(End::Forwarded { service, path })
     }
@@ -333,6 +368,9 @@ impl Way {
             let _ = once(route.chain.on_response(&mut self.exchange, &mut head, length, self.reached));
         }
         let _ = once(gateway.before.on_response(&mut self.exchange, &mut head, length, self.before));
+        if let Some(versions) = &gateway.versions {
+            versions.mark(self.version, &mut head.head);
+        }
         self.simulation.end = end;
         self.simulation.response = Some(head);
         self.simulation.body = body;

@@ -7,7 +7,7 @@ use crate::chain::known_length;
 use crate::exchange::{Interrupt, Line, Run};
 use crate::problem::refuse;
 use crate::snapshot::To;
-use crate::upgrade;
+use crate::{upgrade, versioning};
 
 /// Where the response's body comes from; its head is in `Run::response`.
 pub enum Answer {
@@ -79,6 +79,7 @@ pub async fn respond(run: &mut Run, line: &mut Line<'_>, mut answer: Answer) -> 
     if let Some(refused) = upgrade::refuse_success(run, &answer) {
         answer = refused;
     }
+    versioning::mark(run);
     stamp(run, line);
     Ok(answer)
 }

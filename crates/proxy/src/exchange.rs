@@ -39,6 +39,10 @@ pub struct Run {
     pub(crate) rewritten: String,
     pub(crate) gateway: Option<Arc<Gateway>>,
     pub(crate) route: Option<Arc<Route>>,
+    /// Of the gateway's API, where it has versions.
+    pub(crate) version: Option<u8>,
+    /// `rewritten` is the path to send, whatever the route's edit.
+    pub(crate) has_own_path: bool,
     pub(crate) before: Reached,
     pub(crate) reached: Reached,
     /// The response's head is on its way: no other answer can be given.
@@ -73,6 +77,8 @@ impl Run {
         self.whole_body = None;
         self.gateway = None;
         self.route = None;
+        self.version = None;
+        self.has_own_path = false;
         self.before = Reached::default();
         self.reached = Reached::default();
         self.is_started = false;

@@ -49,6 +49,7 @@ impl Drop for Finish {
         self.worker.metrics().exchanges.sub(1);
         if !self.is_void {
             end(&run, &self.worker, self.is_client_gone);
+            crate::versioning::count(&run, &self.worker);
         }
         self.worker.give_run(run);
     }
@@ -60,9 +61,7 @@ fn end(run: &Run, worker: &Worker, is_client_gone: bool) {
     let now = worker.now();
     let total = now.saturating_sub(exchange.began.monotonic);
     let times = &exchange.timings;
-    let until = if times.service_done > 0 { times.service_done } else { now };
-    let service = if times.service_begun > 0 { until.saturating_sub(times.service_begun) } else { 0 };
-    let gateway_time = total.saturating_sub(service);
+    let gateway_time = total.saturating_sub(in_service(times, now));
     let cx = EndCx { exchange, status, duration: total };
     if let Some(route) = &run.route {
         route.chain.on_end(&cx);
@@ -105,6 +104,7 @@ fn end(run: &Run, worker: &Worker, is_client_gone: bool) {
                 listener: "",
                 gateway: label.map_or("", |label| &label.gateway),
                 route: label.map_or("", |label| &label.route),
+                api_version: exchange.api_version.as_deref(),
                 service: exchange.service.as_deref(),
                 instance: exchange.instance,
                 attempts: exchange.attempts,
@@ -125,8 +125,14 @@ fn end(run: &Run, worker: &Worker, is_client_gone: bool) {
     });
 }
 
+/// Nanoseconds that the service had.
+fn in_service(times: &narthex_contract::Timings, now: u64) -> u64 {
+    let until = if times.service_done > 0 { times.service_done } else { now };
+    if times.service_begun > 0 { until.saturating_sub(times.service_begun) } else { 0 }
+}
+
 /// How a gRPC call ended, where its answer says it.
-fn call_status(run: &Run) -> Option<u32> {
+pub(crate) fn call_status(run: &Run) -> Option<u32> {
     if !grpc::is_call(&run.exchange.request) {
         return None;
     }

@@ -18,7 +18,7 @@ use crate::forwarded;
 use crate::grpc;
 use crate::service::{
     Balance, Call, Calling, Cause, Failure, HostRule, Instance, Outcome, Pass, Place, RetryRules, Service,
-    Stop, Tried, Verdict, Wish, http_of_grpc, retry_after,
+    Stop, Tried, Unjudged, Verdict, Wish, http_of_grpc, retry_after,
 };
 use crate::snapshot::{PathEdit, Route};
 use crate::upgrade;
@@ -146,6 +146,9 @@ impl<'t> Trying<'t> {
     ) -> Result<Option<Duration>, Interrupt> {
         let code =
             if self.rules.on.grpc == 0 { None } else { grpc::status(run, line, self.limit(run)).await? };
+        if let (Some(code), Some(call)) = (code, &mut run.call) {
+            call.learn(u32::from(code));
+        }
         let cause = match code {
             Some(code) if code != 0 => Cause::Grpc(code),
             _ => Cause::Status(run.response.status),
@@ -233,6 +236,7 @@ fn prepare(run: &mut Run, line: &Line<'_>, service: &Service, route: &Route) {
         run.is_prepared = true;
         forwarded::forward(line.plan.forwarded, exchange, line.peer, &mut run.scratch);
         let edited = match &route.edit {
+            _ if run.has_own_path => exchange.request.set_path(&run.rewritten),
             PathEdit::Keep => Ok(()),
             PathEdit::Strip(prefix) => exchange.request.set_path(stripped(&exchange.path, prefix)),
             PathEdit::Rewrite(_) => exchange.request.set_path(&run.rewritten),
@@ -250,7 +254,7 @@ fn prepare(run: &mut Run, line: &Line<'_>, service: &Service, route: &Route) {
     debug_assert!(stored.is_ok(), "hosts are checked where they are configured or parsed");
 }
 
-fn stripped<'p>(path: &'p str, prefix: &str) -> &'p str {
+pub(crate) fn stripped<'p>(path: &'p str, prefix: &str) -> &'p str {
     match path.strip_prefix(prefix) {
         Some("") => "/",
         Some(rest) if rest.starts_with('/') => rest,
@@ -308,9 +312,9 @@ async fn open(
 
 /// A try in work: what becomes of it is told to the service, even if it is dropped.
 struct Watched<'w> {
-    service: &'w Service,
+    service: &'w Arc<Service>,
     instance: Arc<Instance>,
-    worker: &'w crate::Worker,
+    worker: &'w Rc<crate::Worker>,
     begun: u64,
     pass: Pass,
     outcome: Outcome,
@@ -324,11 +328,24 @@ impl Drop for Watched<'_> {
 
 impl Watched<'_> {
     /// Notes the outcome: of a response, by its head.
-    fn end(mut self, run: &Run, ended: &Result<Attempt, Failure>) {
+    fn end(mut self, run: &mut Run, ended: &Result<Attempt, Failure>) {
         self.outcome = match ended {
             Ok(Attempt::Answered) => {
-                let status = grpc::code_of_head(&run.response).map_or(run.response.status, http_of_grpc);
-                Outcome::Answered { status, took: run.exchange.timings.first_byte.saturating_sub(self.begun) }
+                let code = grpc::code_of_head(&run.response);
+                let status = code.map_or(run.response.status, http_of_grpc);
+                let took = run.exchange.timings.first_byte.saturating_sub(self.begun);
+                let outcome = Outcome::Answered { status, took };
+                // A trial of a circuit that is half open is not kept for as long as a stream may last.
+                let is_open = code.is_none() && self.pass == Pass::Plain && grpc::is_grpc(&run.response.head);
+                match run.call.as_mut().filter(|_| is_open) {
+                    Some(call) => {
+                        self.service.measure(&self.instance, &outcome, self.worker.now());
+                        let unjudged = Unjudged::new(self.service, &self.instance, self.worker, outcome);
+                        call.unjudged = Some(Box::new(unjudged));
+                        Outcome::Abandoned
+                    }
+                    None => outcome,
+                }
             }
             Ok(Attempt::Refused(_)) => Outcome::Abandoned,
             // The client's own deadline, which it may choose as short as it likes, says nothing about the service.

@@ -29,6 +29,7 @@ mod stamps;
 mod stream;
 mod tunnel;
 mod upgrade;
+mod versioning;
 mod within;
 mod worker;
 
@@ -52,4 +53,5 @@ pub use snapshot::{
     DeadlineScope, FallbackStep, Gateway, ListenerBounds, ListenerPlan, PathEdit, Route, RouteTimes, Rung,
     Snapshot, TimesOverride, To, Upgrades,
 };
+pub use versioning::{ApiVersion, ApiVersions, Chosen};
 pub use worker::{Phase, Worker};

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use narthex_contract::{Detail, Hooks, Reply, TraceContext, core};
 use narthex_net::Inbound;
-use narthex_router::{Facts, Found, NoTrace, PathError, normalise_text};
+use narthex_router::{Facts, Found, NoTrace, PathError, normalise_text, path_after};
 use narthex_wire::{Head, Known, Method, Name, RequestHead, push_hex};
 
 use crate::exchange::{Interrupt, Line, Run};
 use crate::forwarded;
 use crate::problem::put_known;
 use crate::snapshot::Gateway;
+use crate::versioning::{self, Chosen};
 
 const ALLOW: Name = Name::known(Known::Allow);
 const CLIENT_CERT: Name = Name::known(Known::XForwardedClientCert);
@@ -23,6 +24,8 @@ pub struct RequestFacts<'a> {
     pub method: &'a str,
     pub host: &'a str,
     pub query: Option<&'a str>,
+    /// Of the gateway's API, once it is found.
+    pub version: Option<u8>,
 }
 
 impl Facts for RequestFacts<'_> {
@@ -40,6 +43,10 @@ impl Facts for RequestFacts<'_> {
 
     fn header_values<'a>(&'a self, lower_case_name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
         self.head.all_str(lower_case_name)
+    }
+
+    fn version(&self) -> Option<u8> {
+        self.version
     }
 }
 
@@ -195,21 +202,29 @@ fn normal_path(run: &mut Run, gateway: &Gateway) -> Result<bool, PathError> {
 
 /// `is_plain`: the path holds no escape.
 fn find(run: &mut Run, gateway: &Gateway, is_plain: bool) -> Option<Reply> {
-    let exchange = &mut run.exchange;
-    let request = &exchange.request;
-    if request.is_asterisk() {
+    if run.exchange.request.is_asterisk() {
         // `OPTIONS *` is about the server, not about a resource (RFC 9110 9.3.7): no template stands for it.
         return Some(core::NO_ROUTE.into());
     }
+    let chosen = match &gateway.versions {
+        None => Chosen::default(),
+        Some(versions) => match versioning::choose(run, versions) {
+            Ok(chosen) => chosen,
+            Err(reply) => return Some(reply),
+        },
+    };
+    let exchange = &mut run.exchange;
+    let request = &exchange.request;
     let asked = preflight_method(request);
     let method = asked.unwrap_or(request.method.as_str());
-    let mut facts =
-        RequestFacts { head: &request.head, method, host: &exchange.host, query: request.query() };
-    let mut found = gateway.router.find(&facts, &exchange.path, &mut NoTrace);
+    let path = path_after(&exchange.path, chosen.prefix);
+    let (head, host, version) = (&request.head, &exchange.host, chosen.version);
+    let mut facts = RequestFacts { head, method, host, query: request.query(), version };
+    let mut found = gateway.router.find(&facts, path, &mut NoTrace);
     if asked.is_some() && !matches!(found, Found::Route { .. }) {
         // A preflight for nothing that is there: then it is an ordinary OPTIONS.
         facts.method = request.method.as_str();
-        found = gateway.router.find(&facts, &exchange.path, &mut NoTrace);
+        found = gateway.router.find(&facts, path, &mut NoTrace);
     }
     match found {
         Found::Route { index, captures } => {
@@ -218,13 +233,15 @@ fn find(run: &mut Run, gateway: &Gateway, is_plain: bool) -> Option<Reply> {
                 let detail = Detail::client("path_encoded_slash");
                 return Some(Reply::problem_with(core::BAD_PATH, detail));
             }
-            let ranges = (0..captures.len()).filter_map(|at| captures.range(at));
-            exchange.captures.fill(&route.captures, ranges.map(|range| range.start as u32..range.end as u32));
-            exchange.label = Some(Arc::clone(&route.label));
-            exchange.slots.grow(route.slots);
             run.rewritten.clear();
             if let crate::PathEdit::Rewrite(rewrite) = &route.edit {
-                rewrite.render(&captures, &exchange.path, &mut run.rewritten);
+                rewrite.render(&captures, path, &mut run.rewritten);
+            }
+            exchange.captures.fill(&route.captures, chosen.in_path(&captures, &exchange.path));
+            exchange.label = Some(Arc::clone(&route.label));
+            exchange.slots.grow(route.slots);
+            if chosen.prefix > 0 {
+                versioning::edit_path(run, chosen, route);
             }
             run.route = Some(Arc::clone(route));
             None
@@ -243,7 +260,7 @@ fn holds_encoded_slash(path: &str) -> bool {
 }
 
 /// The method that a CORS preflight asks about.
-fn preflight_method(request: &RequestHead) -> Option<&str> {
+pub(crate) fn preflight_method(request: &RequestHead) -> Option<&str> {
     if request.method != Method::Options || !request.head.contains(&Name::known(Known::Origin)) {
         return None;
     }

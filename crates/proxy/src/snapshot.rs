@@ -9,6 +9,7 @@ use narthex_router::{HostTable, PathRules, Rewrite, Router};
 use narthex_telemetry::RouteSeries;
 use narthex_wire::Limits;
 
+use crate::versioning::ApiVersions;
 use crate::{Chain, ForwardedRules, ListenerTls, RawPlan, RetryRules, Service, ServiceTimes, StatusSet};
 
 /// Everything that the data plane needs to answer requests.
@@ -152,6 +153,8 @@ pub struct Gateway {
     /// By the router's indexes.
     pub routes: Vec<Arc<Route>>,
     pub paths: PathRules,
+    /// Of the API; `None`: there are none.
+    pub versions: Option<ApiVersions>,
     /// The Admit and Cors policies: before routing.
     pub before: Chain,
     /// Slots that `before` uses; a route's own follow.

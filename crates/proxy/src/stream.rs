@@ -13,6 +13,7 @@ use narthex_wire::{Framing, Head, Known, ResponseHead, Version};
 
 use crate::answer::{Answer, refusal};
 use crate::exchange::{Interrupt, Line, Run};
+use crate::finish::call_status;
 use crate::problem::end_fields;
 use crate::pump::{Broken, OwnBody, Pump, WaitsFor};
 use crate::routing::leaves_much_unread;
@@ -159,7 +160,7 @@ pub async fn stream(run: &mut Run, line: &mut Line<'_>, answer: Answer) -> Resul
     let (reason, detail) = match ended {
         Ok(Ok(())) => {
             if let Some(call) = run.call.take() {
-                call.finish(line.worker);
+                call.end(call_status(run), line.worker);
             }
             return Ok(Streamed::Over);
         }

@@ -109,6 +109,7 @@ fn inherit(exchange: &mut Exchange, parent: &Exchange) {
     exchange.request_id.push_str(&parent.request_id);
     exchange.request_id_is_given = parent.request_id_is_given;
     exchange.trace = parent.trace;
+    exchange.api_version.clone_from(&parent.api_version);
     if exchange.request.authority().is_empty() {
         let stored = exchange.request.set_authority(&parent.authority);
         debug_assert!(stored.is_ok(), "hosts are checked where they are parsed");

@@ -4,6 +4,7 @@
 
 mod over;
 mod predicates;
+mod versions;
 
 use ahash::{HashMap, HashSet};
 
@@ -16,6 +17,7 @@ use crate::value::{Test, apart};
 use crate::witness::witness;
 use over::{positions, unknown_over};
 use predicates::{disjoint_predicates, excludes, flatten, implied};
+use versions::Covered;
 
 /// Comparisons in one build; beyond it the configuration is refused rather than half checked.
 const MAX_COMPARISONS: usize = 4_000_000;
@@ -66,6 +68,8 @@ struct Analysis<'a> {
     leaf: u32,
     comparisons: usize,
     reported: HashSet<(u32, u32)>,
+    /// By leaf and route: the versions that those before it take away from it, and who they are.
+    covered: HashMap<(u32, u32), Covered>,
     /// In which leaves a route is never reached, and by whom.
     shadowed: HashMap<u32, Vec<(u32, u32)>>,
     problems: Vec<Problem>,
@@ -115,6 +119,7 @@ impl<'a> Analysis<'a> {
             leaf: 0,
             comparisons: 0,
             reported: HashSet::default(),
+            covered: HashMap::default(),
             shadowed: HashMap::default(),
             problems,
             hidden: 0,
@@ -245,7 +250,10 @@ impl<'a> Analysis<'a> {
             Some(order) if !resolved => self.tie(a.min(b), a.max(b), order),
             _ => {
                 for (over, under) in [(a, b), (b, a)] {
-                    if self.precedes(over, under) && self.implies(under, over) {
+                    if !self.precedes(over, under) {
+                        continue;
+                    }
+                    if self.implies(under, over) || self.covers(over, under) {
                         self.shadow(under, over, self.leaf);
                     }
                 }
@@ -365,14 +373,18 @@ impl<'a> Analysis<'a> {
     }
 
     fn finish(mut self) -> Result<(), Vec<Problem>> {
-        let mut unreachable: Vec<(u32, u32)> = Vec::new();
+        let mut unreachable: Vec<(u32, u32, u32)> = Vec::new();
         for (route, list) in &self.shadowed {
             if list.len() == self.leaves[*route as usize].len() {
-                unreachable.push((*route, list[0].1));
+                unreachable.push((*route, list[0].1, list[0].0));
             }
         }
         unreachable.sort_unstable();
-        for (route, by) in unreachable {
+        for (route, by, leaf) in unreachable {
+            if let Some(problem) = self.unreachable_by_versions(route, by, leaf) {
+                self.push(problem);
+                continue;
+            }
             let regex = matches!(self.routes[route as usize].path, Some(PathTest::Regex(_)))
                 && !matches!(self.routes[by as usize].path, Some(PathTest::Regex(_)));
             let hint = if regex {

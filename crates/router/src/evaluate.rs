@@ -8,6 +8,7 @@ use crate::method::{MethodSet, RequestMethod};
 use crate::problem::Problem;
 use crate::template::{PathPattern, Segment, Template};
 use crate::value::{Pattern, Test, query_value, with_header};
+use crate::version::VersionSet;
 
 /// What a request shows. Generic, so that the hot path calls nothing through a table.
 pub trait Facts {
@@ -18,6 +19,10 @@ pub trait Facts {
     fn query(&self) -> Option<&str>;
     /// The value of each line of this name, without surrounding blanks.
     fn header_values<'a>(&'a self, lower_case_name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a;
+    /// The version of the API that was found: an index into the gateway's versions. Default: none.
+    fn version(&self) -> Option<u8> {
+        None
+    }
 }
 
 /// Names one predicate of a route.
@@ -26,7 +31,7 @@ pub enum PredicateRef {
     Host,
     Path,
     Method,
-    /// Headers, query parameters, client, `any`, each of `all`, each of `not`, in this order.
+    /// Headers, query parameters, client, versions, `any`, each of `all`, each of `not`, in this order.
     Other(usize),
 }
 
@@ -54,6 +59,7 @@ pub(crate) enum Predicate {
     Header { name: Box<str>, test: Test },
     Query { name: Box<str>, test: Test },
     Client(ClientSet),
+    Versions(VersionSet),
     Any(Box<[Box<[Predicate]>]>),
     All(Box<[Predicate]>),
     Not(Box<[Predicate]>),
@@ -193,6 +199,9 @@ fn others(index: usize, m: &Match, depth: usize, problems: &mut Vec<Problem>) ->
     }
     if !m.client.is_empty() {
         out.push(Predicate::Client(ClientSet::new(&m.client)));
+    }
+    if let Some(versions) = &m.versions {
+        out.push(Predicate::Versions(versions.clone()));
     }
     if depth == MAX_NESTING && !(m.any.is_empty() && m.all.is_empty() && m.not.is_empty()) {
         let message = format!("`any`, `all` and `not` nest more than {MAX_NESTING} deep: write it flatter");
@@ -371,6 +380,7 @@ impl Predicate {
                 test.holds(query_value(request.facts.query(), name).as_deref())
             }
             Predicate::Client(set) => set.contains(client_type(request.facts)),
+            Predicate::Versions(set) => set.holds(request.facts.version()),
             Predicate::Any(alternatives) => alternatives.iter().any(|a| a.iter().all(|p| p.holds(request))),
             Predicate::All(all) => all.iter().all(|p| p.holds(request)),
             Predicate::Not(not) => !not.iter().all(|p| p.holds(request)),

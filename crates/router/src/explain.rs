@@ -156,6 +156,10 @@ fn describe_predicate<F: Facts>(predicate: &Predicate, request: &Request<'_, F>)
             let client = client_type(request.facts).map_or("unknown", |c| c.name());
             format!("client is {client}, want {}", set.names().join(" or "))
         }
+        Predicate::Versions(set) => {
+            let version = request.facts.version().map_or("none", |version| set.name(version));
+            format!("version is {version}, want {}", set.names().collect::<Vec<_>>().join(" or "))
+        }
         Predicate::Any(alternatives) => {
             let reasons: Vec<String> =
                 alternatives.iter().filter_map(|a| first_failed(a, request)).take(4).collect();

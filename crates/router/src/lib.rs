@@ -2,6 +2,7 @@
 //! and one evaluator for live routing and for `explain`. Sans-IO: no socket, no clock, no task.
 //! It must never know a configuration type, a policy or another crate of ours.
 
+mod accept;
 mod analyse;
 mod client;
 mod evaluate;
@@ -16,6 +17,7 @@ mod router;
 mod template;
 mod tree;
 mod value;
+mod version;
 mod witness;
 
 pub use client::{ClientType, client_type};
@@ -30,3 +32,6 @@ pub use problem::Problem;
 pub use rewrite::Rewrite;
 pub use router::{Captures, Found, Router};
 pub use template::{PathPattern, Segment, Template, TemplateError};
+pub use version::{
+    FoundVersion, MAX_VERSIONS, VersionBy, VersionMiss, VersionPlace, VersionSet, Versions, path_after,
+};

@@ -4,6 +4,7 @@
 use crate::client::ClientType;
 use crate::method;
 use crate::template::{PathPattern, TemplateError};
+use crate::version::VersionSet;
 
 /// One route, as the caller describes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub struct Match {
     pub query: Vec<(String, ValueTest)>,
     /// One of these.
     pub client: Vec<ClientType>,
+    /// One of these versions of the API.
+    pub versions: Option<VersionSet>,
     /// At least one of these.
     pub any: Vec<Match>,
     /// Every one of these.

@@ -13,6 +13,10 @@ pub enum Problem {
         "the route `{name}` is never reached: `{by_name}` comes first and takes every request it could match; {hint}"
     )]
     Unreachable { route: usize, by: usize, name: String, by_name: String, hint: String },
+    #[error(
+        "the route `{name}` is never reached: {by_names} come first and together serve every version that it could: remove it, or take a version away from the others"
+    )]
+    UnreachableVersions { route: usize, by: usize, name: String, by_names: String },
     #[error("the route `{name}` can match no request: {message}")]
     Contradiction { route: usize, name: String, message: String },
     #[error("{message}")]
@@ -52,6 +56,7 @@ impl Problem {
             Problem::Duplicate { a, .. } | Problem::Tie { a, .. } => *a,
             Problem::DuplicateName { route, .. }
             | Problem::Unreachable { route, .. }
+            | Problem::UnreachableVersions { route, .. }
             | Problem::Contradiction { route, .. }
             | Problem::BadTemplate { route, .. }
             | Problem::BadRegex { route, .. }
@@ -70,7 +75,7 @@ impl Problem {
     pub fn other(&self) -> Option<usize> {
         match self {
             Problem::Duplicate { b, .. } | Problem::Tie { b, .. } => Some(*b),
-            Problem::Unreachable { by, .. } => Some(*by),
+            Problem::Unreachable { by, .. } | Problem::UnreachableVersions { by, .. } => Some(*by),
             Problem::DuplicateName { first, .. } => Some(*first),
             _ => None,
         }

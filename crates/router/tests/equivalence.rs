@@ -64,14 +64,17 @@ fn flat(path: bool) -> impl Strategy<Value = Match> {
         if path { path_pattern().boxed() } else { prop_oneof![4 => Just(None), 1 => path_pattern()].boxed() };
     let headers = prop_oneof![2 => Just(Vec::new()), 1 => tests(&["X-V", "x-v", "X-W"], 2)];
     let query = prop_oneof![3 => Just(Vec::new()), 1 => tests(&["q", "r"], 2)];
-    (methods, path, hosts, headers, query, client).prop_map(
-        |(methods, path, hosts, headers, query, client)| Match {
+    let versions = subsequence(common::VERSIONS.to_vec(), 1..=3).prop_map(|of| Some(common::versions(&of)));
+    let versions = prop_oneof![3 => Just(None), 2 => versions];
+    (methods, path, hosts, headers, query, client, versions).prop_map(
+        |(methods, path, hosts, headers, query, client, versions)| Match {
             methods,
             path,
             hosts,
             headers,
             query,
             client,
+            versions,
             ..Match::default()
         },
     )
@@ -117,8 +120,8 @@ fn ask() -> impl Strategy<Value = Ask> {
         select(vec!["", "Mozilla/5.0 (iPhone) Mobile", "Mozilla/5.0 (X11)", "curl/8", "Mozilla/5.0 (iPad)"]);
     let host = select(vec!["a.t", "b.t", "x.a.t", "x.y.t", "other", "A.T:80", "t", "b.t."]);
     let method = select(vec!["GET", "HEAD", "POST", "FOO", "PUT"]);
-    (method, host, path, any::<bool>(), headers, query, agent).prop_map(
-        |(method, host, path, slash, headers, query, agent)| {
+    (method, host, path, any::<bool>(), headers, query, agent, 0..3u8).prop_map(
+        |(method, host, path, slash, headers, query, agent, version)| {
             let mut path: String = path.iter().map(|s| format!("/{s}")).collect();
             if slash || path.is_empty() {
                 path.push('/');
@@ -126,7 +129,8 @@ fn ask() -> impl Strategy<Value = Ask> {
             let mut headers: Vec<(String, String)> =
                 headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
             headers.push(("user-agent".into(), agent.into()));
-            Ask { method: method.into(), host: host.into(), path, query: query.map(str::to_owned), headers }
+            let (method, host) = (method.into(), host.into());
+            Ask { method, host, path, query: query.map(str::to_owned), headers, version: Some(version) }
         },
     )
 }
@@ -169,7 +173,7 @@ fn build(mut routes: Vec<RouteSpec>, asks: &[Ask]) -> (Vec<RouteSpec>, Router) {
 fn check_problem(problem: &Problem, routes: &[RouteSpec], asks: &[Ask]) {
     for ask in asks {
         match problem {
-            Problem::Unreachable { route, .. } => {
+            Problem::Unreachable { route, .. } | Problem::UnreachableVersions { route, .. } => {
                 assert_ne!(naive(routes, ask), Answer::Route(*route), "{problem}: {ask:?}");
             }
             Problem::Contradiction { route, .. } => {

@@ -45,6 +45,8 @@ pub struct AccessRecord<'a> {
     pub listener: &'a str,
     pub gateway: &'a str,
     pub route: &'a str,
+    /// Of a gateway with versions: the one that was found.
+    pub api_version: Option<&'a str>,
     pub service: Option<&'a str>,
     pub instance: Option<SocketAddr>,
     pub attempts: u16,
@@ -95,6 +97,7 @@ impl Default for AccessRecord<'_> {
             listener: "",
             gateway: "",
             route: "",
+            api_version: None,
             service: None,
             instance: None,
             attempts: 0,
@@ -142,6 +145,7 @@ impl AccessRecord<'_> {
         write_optional(&mut line, key!(text "detail"), self.detail);
         write_name(&mut line, key!(text "gateway"), Some(self.gateway));
         write_name(&mut line, key!(text "route"), Some(self.route));
+        write_optional(&mut line, key!(text "api_version"), self.api_version);
         write_name(&mut line, key!(text "service"), self.service);
         if let Some(instance) = self.instance {
             line.plain(key!(text "instance"), addresses.socket(instance));
@@ -347,6 +351,7 @@ mod tests {
             gateway: "g",
             tls: None,
             route: "r",
+            api_version: Some("2"),
             service: Some("s"),
             instance: Some("127.0.0.1:80".parse().unwrap()),
             attempts: 1,
@@ -373,7 +378,7 @@ mod tests {
             text,
             "{\"time\":\"2024-02-29T23:59:59.007Z\",\"request_id\":\"id\\\"1\",\"trace_id\":\"00\",\
              \"client\":\"127.0.0.1\",\"method\":\"GET\",\"host\":\"a.example\",\"path\":\"/x\",\
-             \"protocol\":\"HTTP/1.1\",\"status\":200,\"gateway\":\"g\",\"route\":\"r\",\"service\":\"s\",\
+             \"protocol\":\"HTTP/1.1\",\"status\":200,\"gateway\":\"g\",\"route\":\"r\",\"api_version\":\"2\",\"service\":\"s\",\
              \"instance\":\"127.0.0.1:80\",\"attempts\":1,\"service_ms\":1.000,\"connect_ms\":0.000,\
              \"total_ms\":1.234,\"gateway_ms\":0.234,\"bytes_in\":0,\"bytes_out\":5}\n"
         );

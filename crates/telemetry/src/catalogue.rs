@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use ahash::AHashMap;
 
-use crate::{Counter, Histogram};
+use crate::{Counter, Histogram, VersionSeries};
 
 /// Label sets of one kind that are exposed; what comes later is counted under `other`.
 const SERIES: usize = 20_000;
@@ -57,6 +57,8 @@ pub(crate) struct ServiceCells {
     pub connects: Counter,
     pub retries: Counter,
     pub over_budget: Counter,
+    /// gRPC calls by their status; what is none counts as UNKNOWN.
+    pub calls: [Counter; 17],
     pub first_byte: Histogram,
 }
 
@@ -97,6 +99,14 @@ impl ServiceSeries {
 
     pub fn circuit_opened(&self) {
         self.circuit_opened.add_shared(1);
+    }
+
+    /// A gRPC call ended with this status.
+    pub fn called(&self, worker: usize, status: u32) {
+        if let Some(cells) = self.cells(worker) {
+            let at = usize::try_from(status).ok().filter(|at| *at < cells.calls.len());
+            cells.calls[at.unwrap_or(2)].add(1);
+        }
     }
 
     /// A request is sent once more.
@@ -220,6 +230,8 @@ pub struct InstanceState {
     pub address: std::net::SocketAddr,
     pub is_healthy: bool,
     pub is_ejected: bool,
+    /// The peak-EWMA of its answers' times in nanoseconds, where requests go by that.
+    pub ewma: Option<u64>,
 }
 
 /// A certificate in use.
@@ -242,6 +254,7 @@ pub struct Metrics {
     pub workers: Box<[WorkerMetrics]>,
     routes: Mutex<AHashMap<(Box<str>, Box<str>), Arc<RouteSeries>>>,
     services: Mutex<AHashMap<Box<str>, Arc<ServiceSeries>>>,
+    versions: Mutex<AHashMap<(Box<str>, Box<str>), Arc<VersionSeries>>>,
     reasons: Mutex<AHashMap<&'static str, Arc<Box<[Counter]>>>>,
     handshake_failures: Mutex<AHashMap<&'static str, u64>>,
     certificates: Mutex<Vec<CertificateState>>,
@@ -253,6 +266,7 @@ impl Metrics {
             workers: (0..workers).map(|_| WorkerMetrics::default()).collect(),
             routes: Mutex::default(),
             services: Mutex::default(),
+            versions: Mutex::default(),
             reasons: Mutex::default(),
             handshake_failures: Mutex::default(),
             certificates: Mutex::default(),
@@ -281,10 +295,22 @@ impl Metrics {
         Arc::clone(series)
     }
 
+    /// The series of a version of a gateway's API: the same for the same names, over reloads.
+    pub fn version(&self, gateway: &str, version: &str) -> Arc<VersionSeries> {
+        let mut versions = lock(&self.versions);
+        let (gateway, version) =
+            if versions.len() < SERIES { (gateway, version) } else { ("other", "other") };
+        let series = versions
+            .entry((gateway.into(), version.into()))
+            .or_insert_with(|| Arc::new(VersionSeries::new(gateway, version, self.workers.len())));
+        Arc::clone(series)
+    }
+
     /// Forgets series that nothing uses any more, so that churning names do not grow the table for ever.
     pub fn forget_unused(&self) {
         lock(&self.routes).retain(|_, series| Arc::strong_count(series) > 1);
         lock(&self.services).retain(|_, series| Arc::strong_count(series) > 1);
+        lock(&self.versions).retain(|_, series| Arc::strong_count(series) > 1);
     }
 
     /// Counts a refusal. Not on the path of a request that succeeds.
@@ -329,6 +355,12 @@ impl Metrics {
     pub(crate) fn all_services(&self) -> Vec<Arc<ServiceSeries>> {
         let mut all: Vec<_> = lock(&self.services).values().cloned().collect();
         all.sort_by(|a, b| a.service.cmp(&b.service));
+        all
+    }
+
+    pub(crate) fn all_versions(&self) -> Vec<Arc<VersionSeries>> {
+        let mut all: Vec<_> = lock(&self.versions).values().cloned().collect();
+        all.sort_by(|a, b| (&a.gateway, &a.version).cmp(&(&b.gateway, &b.version)));
         all
     }
 

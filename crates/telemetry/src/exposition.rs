@@ -19,6 +19,7 @@ impl Metrics {
 
 fn write_all(metrics: &Metrics, process: &ProcessState, out: &mut String) -> fmt::Result {
     write_routes(metrics, out)?;
+    write_versions(metrics, out)?;
     write_services(metrics, out)?;
     write_instances(process, out)?;
     head(out, "narthex_refused_total", "counter", "Answers that the gateway itself made, by reason.")?;
@@ -77,6 +78,27 @@ fn write_routes(metrics: &Metrics, out: &mut String) -> fmt::Result {
     Ok(())
 }
 
+fn write_versions(metrics: &Metrics, out: &mut String) -> fmt::Result {
+    let name = "narthex_api_version_requests_total";
+    head(out, name, "counter", "Requests by version of the API and caller; empty: nobody in particular.")?;
+    for series in metrics.all_versions() {
+        let (gateway, version) = (&series.gateway, &series.version);
+        for (caller, count) in series.read() {
+            let caller = label(&caller);
+            writeln!(
+                out,
+                "{name}{{gateway=\"{gateway}\",version=\"{version}\",caller=\"{caller}\"}} {count}"
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// A label's value from outside.
+fn label(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace(|c: char| c.is_control(), " ")
+}
+
 fn write_services(metrics: &Metrics, out: &mut String) -> fmt::Result {
     let services = metrics.all_services();
     type Pick = fn(&crate::catalogue::ServiceCells) -> &Counter;
@@ -98,6 +120,17 @@ fn write_services(metrics: &Metrics, out: &mut String) -> fmt::Result {
         for service in &services {
             let count: u64 = service.cells.iter().filter_map(|cell| cell.get()).map(|c| pick(c).read()).sum();
             writeln!(out, "{name}{{service=\"{}\"}} {count}", service.service)?;
+        }
+    }
+    let name = "narthex_service_calls_total";
+    head(out, name, "counter", "gRPC calls whose end is known, by status, in trailers too.")?;
+    for service in &services {
+        for status in 0..17 {
+            let cells = service.cells.iter().filter_map(|cell| cell.get());
+            let count: u64 = cells.map(|cells| cells.calls[status].read()).sum();
+            if count > 0 {
+                writeln!(out, "{name}{{service=\"{}\",grpc_status=\"{status}\"}} {count}", service.service)?;
+            }
         }
     }
     let name = "narthex_service_circuit";
@@ -147,6 +180,15 @@ fn write_instances(process: &ProcessState, out: &mut String) -> fmt::Result {
                 let value = u8::from(value(instance));
                 writeln!(out, "{name}{{service=\"{service}\",instance=\"{address}\"}} {value}")?;
             }
+        }
+    }
+    let name = "narthex_service_instance_ewma_seconds";
+    head(out, name, "gauge", "What it takes an instance to answer, where `balance: ewma` goes by that.")?;
+    for one in &process.services {
+        for instance in &one.instances {
+            let Some(ewma) = instance.ewma else { continue };
+            let (service, address, seconds) = (&one.service, instance.address, ewma as f64 / 1e9);
+            writeln!(out, "{name}{{service=\"{service}\",instance=\"{address}\"}} {seconds}")?;
         }
     }
     Ok(())
@@ -261,7 +303,7 @@ fn write_tls(metrics: &Metrics, out: &mut String) -> fmt::Result {
     for (name, help, value) in gauges {
         head(out, name, "gauge", help)?;
         for one in &certificates {
-            let label = one.name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', " ");
+            let label = label(&one.name);
             let (kind, owner) = (one.kind, &one.owner);
             writeln!(out, "{name}{{{kind}=\"{owner}\",name=\"{label}\"}} {}", value(one))?;
         }
@@ -310,6 +352,22 @@ fn write_process(process: &ProcessState, out: &mut String) -> fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn exposes_what_instances_take() {
+        let instance = |port, ewma| InstanceState {
+            address: ([127, 0, 0, 1], port).into(),
+            is_healthy: true,
+            is_ejected: false,
+            ewma,
+        };
+        let instances = vec![instance(1, Some(12_500_000)), instance(2, None)];
+        let services = vec![crate::ServiceState { service: "s".into(), is_panic: false, instances }];
+        let page = Metrics::new(1).expose(&ProcessState { services, ..ProcessState::default() });
+        let lines: Vec<_> = page.lines().filter(|l| l.starts_with("narthex_service_instance_ewma")).collect();
+        let wanted = "narthex_service_instance_ewma_seconds{service=\"s\",instance=\"127.0.0.1:1\"} 0.0125";
+        assert_eq!(lines, [wanted]);
+    }
 
     #[test]
     fn exposes_what_was_recorded() {

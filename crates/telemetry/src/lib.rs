@@ -7,6 +7,7 @@ mod counter;
 mod date;
 mod exposition;
 mod json;
+mod versions;
 
 pub use access::{AccessLog, AccessRecord, AccessSink, AccessWriter, TlsRecord};
 pub use catalogue::{
@@ -15,3 +16,4 @@ pub use catalogue::{
 };
 pub use counter::{Counter, Histogram, SHARED_BUCKETS};
 pub use date::{DateCache, http_date};
+pub use versions::VersionSeries;

@@ -1,23 +1,29 @@
 //! `match` as written to the router's own form.
 
+use std::sync::Arc;
+
 use narthex_config as config;
 use narthex_document::{Diagnostic, Span, Spanned};
-use narthex_router::{ClientType, Match, PathPattern, ValueTest};
+use narthex_router::{ClientType, Match, PathPattern, ValueTest, VersionSet};
 
 use super::Work;
 
-/// `None`: problems were pushed.
-pub(super) fn compile(work: &mut Work<'_>, map: &config::MatchMap) -> Option<Match> {
+/// `None`: problems were pushed. `versions`: the names of the gateway's.
+pub(super) fn compile(
+    work: &mut Work<'_>,
+    map: &config::MatchMap,
+    versions: Option<&Arc<[Box<str>]>>,
+) -> Option<Match> {
     let path = match &map.path {
         Some(path) => Some(pattern(work, path)?),
         None => None,
     };
     let mut nested = |maps: &[config::MatchMap]| -> Option<Vec<Match>> {
-        maps.iter().map(|map| compile(work, map)).collect()
+        maps.iter().map(|map| compile(work, map, versions)).collect()
     };
     let (any, all) = (nested(&map.any)?, nested(&map.all)?);
     let not = match &map.not {
-        Some(not) => vec![compile(work, not)?],
+        Some(not) => vec![compile(work, not, versions)?],
         None => Vec::new(),
     };
     Some(Match {
@@ -31,6 +37,9 @@ pub(super) fn compile(work: &mut Work<'_>, map: &config::MatchMap) -> Option<Mat
         headers: tests(&map.headers),
         query: tests(&map.query),
         client: map.client.0.iter().map(|client| client_type(**client)).collect(),
+        versions: versions.filter(|_| !map.version.0.is_empty()).map(|all| {
+            VersionSet::new(all, |name| map.version.0.iter().any(|wanted| wanted.as_str() == name))
+        }),
         any,
         all,
         not,

@@ -14,6 +14,7 @@ mod routes;
 mod services;
 #[cfg(test)]
 mod tests;
+mod versions;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -44,6 +45,8 @@ pub struct RoutePlan {
     pub hosts: Vec<String>,
     pub route: String,
     pub matches: String,
+    /// The versions that it serves; empty: the gateway has none.
+    pub versions: Vec<String>,
     pub policies: Vec<String>,
     pub to: String,
     pub public: bool,

@@ -12,7 +12,7 @@ use narthex_router::{EncodedSlashes, PathPattern, PathRules, Rewrite, RouteSpec,
 use super::chains::{self, GatewayPolicies, Placed};
 use super::host::Host;
 use super::keep::{KeptGateway, KeptRoute, Reads};
-use super::{RoutePlan, Work, fallback, matching, resilience};
+use super::{RoutePlan, Work, fallback, matching, resilience, versions};
 
 /// One entry per gateway of the file; `None` where it has problems.
 pub(super) fn compile(work: &mut Work<'_>) -> (Vec<Option<Arc<Gateway>>>, Vec<RoutePlan>) {
@@ -64,6 +64,7 @@ fn compile_gateway(
         }
     };
     let label = RouteLabel { gateway: Arc::clone(name.shared()), route: "".into(), template: "".into() };
+    let versions = versions::compile(work, name, gateway);
     is_complete.then(|| Gateway {
         series: work.metrics.route(name, ""),
         name: Arc::clone(name.shared()),
@@ -72,6 +73,7 @@ fn compile_gateway(
         paths: PathRules {
             encoded_slashes: if keeps { EncodedSlashes::Keep } else { EncodedSlashes::Refuse },
         },
+        versions,
         before: chains::chain(&policies.before, 0),
         slots: policies.slots as usize,
         label: Arc::new(label),
@@ -96,7 +98,7 @@ fn code(problem: &narthex_router::Problem) -> &'static str {
     match problem {
         P::DuplicateName { .. } | P::Duplicate { .. } => "duplicate_route",
         P::Tie { .. } => "ambiguous_routes",
-        P::Unreachable { .. } => "unreachable_route",
+        P::Unreachable { .. } | P::UnreachableVersions { .. } => "unreachable_route",
         P::Contradiction { .. } => "impossible_route",
         P::UnknownOver { .. } | P::UselessOver { .. } | P::OverCircle { .. } => "bad_over",
         P::TooMany { .. } | P::More { .. } => "too_many_routes",
@@ -129,7 +131,8 @@ fn unchanged(
     if !is_same {
         return None;
     }
-    let matching = matching::compile(work, &route.matches.map)?;
+    let versions = work.file.gateways.get(gateway).and_then(versions::names);
+    let matching = matching::compile(work, &route.matches.map, versions.as_ref())?;
     let over = route.over.iter().map(|name| name.to_string()).collect();
     Some(Made {
         spec: RouteSpec { name: name.to_owned(), matching, over },
@@ -159,7 +162,8 @@ fn compile_route(
     }
     let problems = work.problems.len();
     work.reads = Reads::default();
-    let matching = matching::compile(work, &route.matches.map);
+    let versions = work.file.gateways.get(gateway).and_then(versions::names);
+    let matching = matching::compile(work, &route.matches.map, versions.as_ref());
     let pattern = matching.as_ref().and_then(|matching| matching.path.clone());
     let captures: Vec<String> =
         pattern.iter().flat_map(|pattern| pattern.capture_names()).map(str::to_owned).collect();
@@ -365,6 +369,8 @@ fn plan(
     if more > 0 || map.not.is_some() {
         matches.push_str(" (+ predicates)");
     }
+    let known = of.versions.iter().flat_map(|versions| versions.known.iter().map(|(name, _)| name.0.clone()));
+    let serves = |name: &String| map.version.0.is_empty() || map.version.0.iter().any(|one| **one == *name);
     let names = policies.before.iter().chain(placed).map(|placed| {
         let shadow = if placed.link.shadow { " (shadow)" } else { "" };
         format!("{}{shadow}", placed.link.name)
@@ -374,6 +380,7 @@ fn plan(
         hosts: of.hosts.iter().map(|host| host.0.clone()).collect(),
         route: name.to_string(),
         matches,
+        versions: known.filter(serves).collect(),
         policies: names.collect(),
         to,
         public: route.public,

@@ -84,7 +84,7 @@ impl InstanceStatus {
 }
 
 /// What the metrics say of a service's instances.
-pub(super) fn instances_of(service: &Service) -> ServiceState {
+pub(super) fn instances_of(service: &Service, now: u64) -> ServiceState {
     let set = service.instances();
     let instances = set.all.iter().map(|instance| {
         let health = instance.standing.health();
@@ -92,6 +92,7 @@ pub(super) fn instances_of(service: &Service) -> ServiceState {
             address: instance.address,
             is_healthy: health == Health::Well,
             is_ejected: matches!(health, Health::Ejected(_)),
+            ewma: Some(instance.standing.ewma.read(now)).filter(|ewma| *ewma > 0),
         }
     });
     ServiceState {

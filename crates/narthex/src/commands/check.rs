@@ -104,7 +104,7 @@ impl Routes {
             let rows = compiled.routes.iter().map(|route| {
                 serde_json::json!({
                     "gateway": route.gateway, "hosts": route.hosts, "route": route.route, "match": route.matches,
-                    "policies": route.policies, "to": route.to, "public": route.public,
+                    "versions": route.versions, "policies": route.policies, "to": route.to, "public": route.public,
                 })
             });
             return say(serde_json::to_string_pretty(&rows.collect::<Vec<_>>())?);
@@ -113,18 +113,19 @@ impl Routes {
         let rows = compiled.routes.iter().map(|route| {
             let hosts = if route.hosts.is_empty() { "*".to_owned() } else { route.hosts.join(",") };
             let policies = if route.policies.is_empty() { "-".to_owned() } else { route.policies.join(", ") };
-            [
-                route.gateway.clone(),
-                hosts,
-                route.route.clone(),
-                route.matches.clone(),
-                route.to.clone(),
-                policies,
-            ]
+            [route.gateway.clone(), hosts, route.route.clone(), matches(route), route.to.clone(), policies]
         });
         let rows: Vec<_> = std::iter::once(head).chain(rows).collect();
         say(table(&rows))
     }
+}
+
+/// The predicates, and the versions where there are any.
+fn matches(route: &narthex_control::RoutePlan) -> String {
+    if route.versions.is_empty() {
+        return route.matches.clone();
+    }
+    format!("{} (version {})", route.matches, route.versions.join(", "))
 }
 
 /// Columns as wide as they need to be.

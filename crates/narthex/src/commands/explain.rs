@@ -16,6 +16,12 @@ pub struct Explain {
     /// A header of the request: `'Name: value'`; may be given several times.
     #[arg(short = 'H', long = "header", value_name = "HEADER")]
     headers: Vec<String>,
+    /// The admin listener of a gateway that runs: how the service that is asked stands now (circuit, instances).
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<String>,
+    /// Its bearer token.
+    #[arg(long, env = "NARTHEX_ADMIN_TOKEN", hide_env_values = true)]
+    token: Option<String>,
     #[command(flatten)]
     input: Input,
 }
@@ -37,15 +43,28 @@ impl Explain {
             Ok((name.trim().to_owned(), value.trim().to_owned()))
         });
         let headers = headers.collect::<Result<Vec<_>, Failure>>()?;
-        let asked = Asked { method: method.to_owned(), url: url.to_owned(), headers, ..Asked::default() };
+        let asked = Asked {
+            method: method.to_owned(),
+            url: url.to_owned(),
+            headers,
+            unix_ms: super::unix_ms(),
+            ..Asked::default()
+        };
         let (_, compiled) = check::checked(&self.input)?;
         let answer = |_: &str| (ResponseHead::new(200), Vec::new());
         let simulation = simulate(&compiled, &asked, &answer).map_err(|error| Failure::Failed(error.0))?;
-        say(text(&asked, &simulation).trim_end())
+        let now = match (&self.admin, &simulation.end) {
+            (Some(admin), End::Forwarded { service, .. }) => {
+                standing(&super::status::status(admin, self.token.as_deref())?, service)
+            }
+            _ => String::new(),
+        };
+        say(text(&asked, &simulation, &now).trim_end())
     }
 }
 
-fn text(asked: &Asked, simulation: &Simulation) -> String {
+/// `now`: how the service stands.
+fn text(asked: &Asked, simulation: &Simulation, now: &str) -> String {
     let mut out = String::new();
     let mut line = |text: String| writeln!(out, "{text}").expect("writing to a String cannot fail");
     line(format!("{} {}", asked.method, asked.url));
@@ -53,16 +72,57 @@ fn text(asked: &Asked, simulation: &Simulation) -> String {
     if !simulation.path.is_empty() {
         line(format!("path     {}", simulation.path));
     }
+    if let Some((_, why)) = &simulation.version {
+        line(format!("version  {why}"));
+    }
     line(format!("route    {}", simulation.route.as_deref().unwrap_or("none")));
     for (policy, stage, does) in &simulation.steps {
         line(format!("policy   {policy} ({stage}): {does}"));
     }
     line(format!("result   {}", end_text(&simulation.end)));
+    now.lines().for_each(|text| line(text.to_owned()));
     if !simulation.others.is_empty() {
         line("\nthe nearest other routes:".to_owned());
         for (route, why) in &simulation.others {
             line(format!("  {route}: {why}"));
         }
+    }
+    out
+}
+
+/// How a service stands, from the status of a gateway that runs.
+fn standing(status: &serde_json::Value, service: &str) -> String {
+    let Some(of) = status["services"].get(service) else {
+        return format!(
+            "now      the gateway that runs has no service `{service}`: its configuration is another"
+        );
+    };
+    let mut facts = Vec::new();
+    if let Some(circuit) = of["circuit"].as_str() {
+        facts.push(match circuit {
+            "open" => "its circuit is open: 503 circuit_open without asking it".to_owned(),
+            "half_open" => {
+                "its circuit is half open: a few requests try it, others get 503 circuit_open".to_owned()
+            }
+            "rising" => "its circuit is closing: a rising share of requests is let through".to_owned(),
+            other => format!("its circuit is {other}"),
+        });
+    }
+    facts.push(format!("{} requests in work", of["requests_in_flight"]));
+    if let Some(limit) = of["limit"].as_u64() {
+        facts.push(format!("`adaptive` allows {limit}"));
+    }
+    if of["panic"] == true {
+        facts.push("too few instances are well, so all are used".to_owned());
+    }
+    let mut out = format!("now      {}\n", facts.join("; "));
+    for instance in of["instances"].as_array().into_iter().flatten() {
+        let text = |key: &str| instance[key].as_str().map(str::to_owned);
+        let cause = text("cause").map(|cause| format!(" ({cause})")).unwrap_or_default();
+        let ewma =
+            instance["ewma_ms"].as_f64().map(|ms| format!(", answers in {ms:.1} ms")).unwrap_or_default();
+        let (address, health) = (text("address").unwrap_or_default(), text("health").unwrap_or_default());
+        let _ = writeln!(out, "instance {address}: {health}{cause}, {} in work{ewma}", instance["in_flight"]);
     }
     out
 }

@@ -170,3 +170,9 @@ fn man() -> Outcome {
     clap_mangen::Man::new(Arguments::command()).render(&mut out)?;
     std::io::stdout().write_all(&out).map_err(Failure::from)
 }
+
+/// Now, in milliseconds since 1970: versions of an API end.
+fn unix_ms() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}

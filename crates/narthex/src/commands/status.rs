@@ -23,20 +23,23 @@ pub struct Status {
 
 impl Status {
     pub fn run(self) -> Outcome {
-        let answer = ask(&self.admin, self.token.as_deref()).map_err(|error| {
-            Failure::Failed(format!(
-                "no gateway answers on {}: {error}\nhelp: is `admin:` in its configuration, and at this address (--admin)?",
-                self.admin
-            ))
-        })?;
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        let status = head.split(' ').nth(1).unwrap_or_default();
-        if status != "200" {
-            return Err(Failure::Failed(format!("the gateway answered {status}: {}", body.trim())));
-        }
-        let value: serde_json::Value = serde_json::from_str(body)?;
-        say(serde_json::to_string_pretty(&value)?)
+        say(serde_json::to_string_pretty(&status(&self.admin, self.token.as_deref())?)?)
     }
+}
+
+/// The status of the gateway whose admin listener is at `admin`.
+pub(super) fn status(admin: &str, token: Option<&str>) -> Result<serde_json::Value, Failure> {
+    let answer = ask(admin, token).map_err(|error| {
+        Failure::Failed(format!(
+            "no gateway answers on {admin}: {error}\nhelp: is `admin:` in its configuration, and at this address (--admin)?"
+        ))
+    })?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.split(' ').nth(1).unwrap_or_default();
+    if status != "200" {
+        return Err(Failure::Failed(format!("the gateway answered {status}: {}", body.trim())));
+    }
+    Ok(serde_json::from_str(body)?)
 }
 
 fn ask(admin: &str, token: Option<&str>) -> std::io::Result<String> {

@@ -52,6 +52,7 @@ pub fn run_case(compiled: &Compiled, case: &Case) -> Result<(), Vec<String>> {
         method: method.to_owned(),
         url: url.trim().to_owned(),
         headers: case.headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+        unix_ms: super::unix_ms(),
         body: case.body.as_ref().map(bytes).unwrap_or_default(),
         caller: case.caller.as_ref().map(|stub| {
             Arc::new(Caller {
@@ -118,6 +119,10 @@ fn compare(case: &Case, simulation: &Simulation) -> Vec<String> {
     }
     if let Some(wanted) = &expect.route {
         differ("route", wanted.to_string(), or_none(simulation.route.as_deref()));
+    }
+    if let Some(wanted) = &expect.version {
+        let got = simulation.version.as_ref().and_then(|(version, _)| version.as_deref());
+        differ("version", wanted.to_string(), or_none(got));
     }
     if let Some(wanted) = &expect.service {
         differ("service", wanted.to_string(), or_none(service));

@@ -2,7 +2,7 @@
 //!
 //! Neither holds more than one group of base64, and the trailers.
 
-use narthex_contract::{BodyStep, Input, Output, Step, grpc};
+use narthex_contract::{BodyStep, Detail, Input, Output, Reply, Step, core, grpc};
 use narthex_wire::Head;
 
 use super::BAD_GRPC_WEB;
@@ -79,9 +79,43 @@ fn bad() -> Step {
     Step::Fail(BAD_GRPC_WEB.into())
 }
 
+/// Where one message ends and the next begins: a flag, four bytes of length, and so many bytes.
+#[derive(Default)]
+struct Messages {
+    head: [u8; 5],
+    filled: usize,
+    left: u32,
+}
+
+impl Messages {
+    fn see(&mut self, mut bytes: &[u8]) {
+        while let Some((first, rest)) = bytes.split_first() {
+            if let Some(place) = self.head.get_mut(self.filled) {
+                *place = *first;
+                bytes = rest;
+                self.filled += 1;
+                let [_, length @ ..] = self.head;
+                self.left = u32::from_be_bytes(length);
+            } else {
+                let count = bytes.len().min(self.left as usize);
+                bytes = bytes.get(count..).unwrap_or_default();
+                self.left -= count as u32;
+            }
+            if self.filled == self.head.len() && self.left == 0 {
+                self.filled = 0;
+            }
+        }
+    }
+
+    fn is_between(&self) -> bool {
+        self.filled == 0
+    }
+}
+
 /// The answer's messages as they are, or as base64 text; the trailers become the last frame.
 pub struct Encode {
     is_text: bool,
+    messages: Messages,
     group: [u8; 3],
     filled: usize,
     made: Made,
@@ -99,7 +133,15 @@ impl Encode {
             .and_then(|()| missing.append(&grpc::MESSAGE, b"the service ended the call without a status"));
         debug_assert!(stored.is_ok(), "both are visible ASCII");
         let frame = frame_of(&missing);
-        Self { is_text, group: [0; 3], filled: 0, made: Made::default(), frame, at: 0 }
+        Self {
+            is_text,
+            messages: Messages::default(),
+            group: [0; 3],
+            filled: 0,
+            made: Made::default(),
+            frame,
+            at: 0,
+        }
     }
 
     /// Moves bytes until there are none or no room for them. `true`: there are none.
@@ -133,12 +175,19 @@ impl Encode {
 
 impl BodyStep for Encode {
     fn step(&mut self, input: &mut Input<'_>, output: &mut Output<'_>) -> Step {
-        let (count, is_all) = self.carry(input.remaining(), output);
+        let bytes = input.remaining();
+        let (count, is_all) = self.carry(bytes, output);
+        self.messages.see(bytes.get(..count).unwrap_or_default());
         input.consume(count);
         if !is_all {
             return Step::OutputFull;
         }
         if input.last {
+            if !self.messages.is_between() {
+                // A frame of trailers would be read as the rest of the message: the client must see the cut.
+                let said = Detail::operator("the service's last message is not whole");
+                return Step::Fail(Reply::problem_with(core::SERVICE_TRUNCATED, said));
+            }
             let frame = std::mem::take(&mut self.frame);
             let (count, is_all) = self.carry(frame.get(self.at..).unwrap_or_default(), output);
             self.frame = frame;

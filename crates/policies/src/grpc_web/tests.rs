@@ -173,14 +173,38 @@ fn text_holds_nothing_back_when_nothing_comes() {
     for room in [1, 5, 4_096] {
         let mut step = Encode::new(true);
         assert!(step.trailers(end()).is_none());
-        let (mut text, is_done) = drive_one(&mut step, b"abcd", false, true, room).unwrap();
+        let (mut text, is_done) = drive_one(&mut step, b"\0\0\0\0", false, true, room).unwrap();
         assert!(!is_done);
-        assert_eq!(text, b"YWJjZA==");
-        let (rest, _) = drive_one(&mut step, b"ef", false, false, room).unwrap();
+        assert_eq!(text, b"AAAAAA==");
+        let (rest, _) = drive_one(&mut step, b"\x02a", false, false, room).unwrap();
         assert!(rest.len() < 3, "less than a group waits for more");
         text.extend(rest);
-        text.extend(drive_one(&mut step, b"g", true, false, room).unwrap().0);
+        text.extend(drive_one(&mut step, b"b", true, false, room).unwrap().0);
         let bytes = drive(&mut Decode::default(), &[&text], 4_096).unwrap();
-        assert_eq!(bytes, [b"abcdefg", FRAME].concat());
+        assert_eq!(bytes, [b"\0\0\0\0\x02ab", FRAME].concat());
+    }
+}
+
+#[test]
+fn a_message_that_is_cut_gets_no_frame() {
+    let whole: &[u8] = b"\0\0\0\0\x03abc\x01\0\0\0\0\0\0\0\0\x02\0\xff";
+    let ends = [0, 8, 13, whole.len()];
+    for is_text in [false, true] {
+        for cut in 0..=whole.len() {
+            for piece in [1, 3, 64] {
+                let mut step = Encode::new(is_text);
+                assert!(step.trailers(end()).is_none());
+                let pieces: Vec<&[u8]> = whole[..cut].chunks(piece).collect();
+                let pieces = if pieces.is_empty() { vec![&b""[..]] } else { pieces };
+                match drive(&mut step, &pieces, 16) {
+                    Ok(_) => assert!(ends.contains(&cut), "{cut}"),
+                    Err(Reply::Problem { reason, .. }) => {
+                        assert_eq!(reason.code(), "service_truncated");
+                        assert!(!ends.contains(&cut), "{cut}");
+                    }
+                    Err(other) => panic!("{other:?}"),
+                }
+            }
+        }
     }
 }

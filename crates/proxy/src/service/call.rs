@@ -14,6 +14,7 @@ use narthex_net::{
 use narthex_wire::{Name, ParseError, RequestHead};
 
 use super::balance::{Draw, Wish};
+use super::outcome::Unjudged;
 use super::pool::StreamPlace;
 use super::{Counted, Instance, Place, Protocol, Service, Settings};
 use crate::Worker;
@@ -33,6 +34,8 @@ pub struct Call {
     pub retry: Option<Place>,
     /// It carried requests before: the instance may have closed it meanwhile.
     pub is_reused: bool,
+    /// Set where the answer's head does not say how the call ended.
+    pub unjudged: Option<Box<Unjudged>>,
 }
 
 /// Why a call did not come to a response.
@@ -233,7 +236,17 @@ impl Calling {
         is_reused: bool,
     ) -> Call {
         let Self { service, instance, account } = self;
-        Call { outbound, instance, service, connection, stream, account, retry: None, is_reused }
+        Call {
+            outbound,
+            instance,
+            service,
+            connection,
+            stream,
+            account,
+            retry: None,
+            is_reused,
+            unjudged: None,
+        }
     }
 }
 
@@ -297,6 +310,22 @@ impl Opened {
 impl Call {
     pub fn service(&self) -> &Arc<Service> {
         &self.service
+    }
+
+    /// How a gRPC call ended, once that is known; twice does no harm.
+    pub fn learn(&mut self, code: u32) {
+        if let Some(unjudged) = &mut self.unjudged {
+            unjudged.learn(u8::try_from(code).unwrap_or(u8::MAX));
+        }
+    }
+
+    /// The answer is whole. `status`: of a gRPC call.
+    pub fn end(mut self, status: Option<u32>, worker: &Worker) {
+        if let Some(code) = status {
+            self.learn(code);
+            self.service.series.called(worker.index(), code);
+        }
+        self.finish(worker);
     }
 
     /// The answer is not wanted. Its connection is kept where the rest of it is there already.

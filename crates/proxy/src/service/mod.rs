@@ -21,7 +21,7 @@ pub use health::{
     CheckRules, EjectCause, FailureShare, Health, HealthChange, OutlierRules, Rules, Standing, SuccessRate,
     Tick,
 };
-pub use outcome::{Outcome, http_of_grpc};
+pub use outcome::{Outcome, Unjudged, http_of_grpc};
 pub use pool::Pools;
 pub use queue::Queue;
 pub use retry::{Cause, Causes, RetryRules, StatusSet, Stop, Tried, Verdict, retry_after};

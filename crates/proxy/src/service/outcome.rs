@@ -1,12 +1,15 @@
 //! What became of one try at an instance, and who is told: the one place from which breakers, limits and health learn.
 //! Decides nothing about the request itself.
 
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use narthex_contract::{Reason, core};
 
 use super::breaker::Change;
 use super::{Circuit, Instance, Pass, Service};
+use crate::Worker;
 
 /// What became of one try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,12 +75,23 @@ impl Service {
         passes
     }
 
-    /// Each try that was admitted ends here exactly once. `now`: monotonic nanoseconds.
+    /// Each try that was admitted ends here exactly once, or by `measure` and later `judge`. `now`: monotonic nanoseconds.
     pub fn observe(&self, instance: &Instance, outcome: &Outcome, pass: Pass, now: u64) {
-        self.learn(instance, outcome, now);
+        self.measure(instance, outcome, now);
+        self.judge(instance, outcome, pass, now);
+    }
+
+    /// What an answer's head says: the time that it took.
+    pub fn measure(&self, instance: &Instance, outcome: &Outcome, now: u64) {
+        self.note_time(instance, outcome, now);
         if let (Some(rules), Outcome::Answered { took, status: ..500 }) = (&self.settings.adaptive, outcome) {
             self.state.adaptive.observe(rules, *took, self.state.requests_in_flight(), now);
         }
+    }
+
+    /// Whether it was well: for the circuit, and for the ejection of instances.
+    fn judge(&self, instance: &Instance, outcome: &Outcome, pass: Pass, now: u64) {
+        self.count(instance, outcome);
         if let Some(rules) = &self.settings.breaker {
             let took = match outcome {
                 Outcome::Answered { took, .. } => Some(*took),
@@ -102,6 +116,39 @@ impl Service {
         } else {
             tracing::info!(service = %self.name, from, to = to_text, cause, "a circuit changed");
         }
+    }
+}
+
+/// The answer of a gRPC call whose status is yet to come, behind its messages: judged when it is known, or by its head where
+/// nobody reads that far.
+pub struct Unjudged {
+    service: Arc<Service>,
+    instance: Arc<Instance>,
+    worker: Rc<Worker>,
+    outcome: Outcome,
+}
+
+impl Unjudged {
+    pub fn new(
+        service: &Arc<Service>,
+        instance: &Arc<Instance>,
+        worker: &Rc<Worker>,
+        outcome: Outcome,
+    ) -> Self {
+        let (service, instance) = (Arc::clone(service), Arc::clone(instance));
+        Self { service, instance, worker: Rc::clone(worker), outcome }
+    }
+
+    pub fn learn(&mut self, code: u8) {
+        if let Outcome::Answered { status, .. } = &mut self.outcome {
+            *status = http_of_grpc(code);
+        }
+    }
+}
+
+impl Drop for Unjudged {
+    fn drop(&mut self) {
+        self.service.judge(&self.instance, &self.outcome, Pass::Plain, self.worker.now());
     }
 }
 

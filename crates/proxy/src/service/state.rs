@@ -208,7 +208,7 @@ impl State {
 
 impl Service {
     /// What a try says about its instance.
-    pub(super) fn learn(&self, instance: &Instance, outcome: &Outcome, now: u64) {
+    pub(super) fn note_time(&self, instance: &Instance, outcome: &Outcome, now: u64) {
         if matches!(self.settings.balance, Balance::Ewma) {
             match outcome {
                 Outcome::Answered { took, .. } => instance.standing.ewma.note(*took, now),
@@ -218,6 +218,10 @@ impl Service {
                 _ => {}
             }
         }
+    }
+
+    /// What the ejection of instances learns.
+    pub(super) fn count(&self, instance: &Instance, outcome: &Outcome) {
         if let Some(rules) = &self.settings.outliers
             && instance.standing.count(outcome, rules)
         {

@@ -21,6 +21,7 @@ pub(super) fn disjoint_predicates(p: &Predicate, q: &Predicate) -> bool {
             a == b && p.disjoint(q)
         }
         (Predicate::Client(a), Predicate::Client(b)) => a.disjoint(*b),
+        (Predicate::Versions(a), Predicate::Versions(b)) => a.disjoint(b),
         (Predicate::All(list), other) | (other, Predicate::All(list)) => {
             list.iter().any(|p| disjoint_predicates(p, other))
         }
@@ -44,14 +45,19 @@ pub(super) fn implied(list: &[&Predicate], q: &Predicate) -> bool {
     if let Predicate::All(parts) = q {
         return parts.iter().all(|q| implied(list, q));
     }
-    list.iter().any(|p| match (*p, q) {
-        (p, q) if p == q => true,
-        (Predicate::Header { name: a, test: p }, Predicate::Header { name: b, test: q })
-        | (Predicate::Query { name: a, test: p }, Predicate::Query { name: b, test: q }) => {
-            a == b && p.implies(q)
-        }
-        (Predicate::Client(a), Predicate::Client(b)) => a.within(*b),
-        (p, Predicate::Any(alternatives)) => alternatives.iter().any(|a| a.iter().all(|q| implied(&[p], q))),
-        _ => false,
-    })
+    // A request of a gateway with versions always has one of them.
+    matches!(q, Predicate::Versions(set) if set.is_all())
+        || list.iter().any(|p| match (*p, q) {
+            (p, q) if p == q => true,
+            (Predicate::Header { name: a, test: p }, Predicate::Header { name: b, test: q })
+            | (Predicate::Query { name: a, test: p }, Predicate::Query { name: b, test: q }) => {
+                a == b && p.implies(q)
+            }
+            (Predicate::Client(a), Predicate::Client(b)) => a.within(*b),
+            (Predicate::Versions(a), Predicate::Versions(b)) => a.within(b),
+            (p, Predicate::Any(alternatives)) => {
+                alternatives.iter().any(|a| a.iter().all(|q| implied(&[p], q)))
+            }
+            _ => false,
+        })
 }

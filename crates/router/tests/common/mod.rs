@@ -4,8 +4,16 @@
 
 use std::cmp::Ordering;
 
-use narthex_router::{Facts, Match, PathPattern, RouteSpec, Segment, ValueTest};
+use narthex_router::{Facts, Match, PathPattern, RouteSpec, Segment, ValueTest, VersionSet};
 use regex::Regex;
+
+/// The versions that there are.
+pub const VERSIONS: [&str; 3] = ["1", "2", "3"];
+
+pub fn versions(of: &[&str]) -> VersionSet {
+    let all = VERSIONS.iter().map(|name| (*name).into()).collect();
+    VersionSet::new(&all, |name| of.contains(&name))
+}
 
 #[derive(Debug, Clone, Default)]
 pub struct Ask {
@@ -14,6 +22,7 @@ pub struct Ask {
     pub path: String,
     pub query: Option<String>,
     pub headers: Vec<(String, String)>,
+    pub version: Option<u8>,
 }
 
 impl Ask {
@@ -49,6 +58,9 @@ impl Facts for Ask {
     }
     fn header_values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
         self.headers.iter().filter(move |(n, _)| n == name).map(|(_, v)| v.as_bytes())
+    }
+    fn version(&self) -> Option<u8> {
+        self.version
     }
 }
 
@@ -151,6 +163,9 @@ fn rest_holds(m: &Match, ask: &Ask) -> bool {
         && m.headers.iter().all(|(name, test)| value_holds(test, header(name).as_deref()))
         && m.query.iter().all(|(name, test)| value_holds(test, query(name).as_deref()))
         && (m.client.is_empty() || narthex_router::client_type(ask).is_some_and(|c| m.client.contains(&c)))
+        && m.versions
+            .as_ref()
+            .is_none_or(|set| ask.version.is_none_or(|v| set.names().any(|n| n == VERSIONS[usize::from(v)])))
         && (m.any.is_empty() || m.any.iter().any(|m| holds(m, ask)))
         && m.all.iter().all(|m| holds(m, ask))
         && !m.not.iter().any(|m| holds(m, ask))
@@ -213,8 +228,11 @@ pub fn compare(a: &RouteSpec, b: &RouteSpec, ask: &Ask) -> Ordering {
                 (false, false) => 1,
                 (false, true) => 2,
             };
-        let others =
-            usize::from(!m.client.is_empty()) + usize::from(!m.any.is_empty()) + m.all.len() + m.not.len();
+        let others = usize::from(!m.client.is_empty())
+            + usize::from(m.versions.is_some())
+            + usize::from(!m.any.is_empty())
+            + m.all.len()
+            + m.not.len();
         (
             host_rank(&m.hosts, &ask.host),
             path_rank(m.path.as_ref()),
