@@ -1,0 +1,154 @@
+//! Five instances get into trouble at random: killed and started again, stopped, slow, answering 500, cutting their
+//! answers, closing idle connections at the worst moment. Clients go on asking, and what must hold is held against the
+//! instances' own logs.
+//!
+//! Ten seconds by default, and of its results only those are asserted that do not depend on time. `NARTHEX_SOAK=1` makes
+//! it ten minutes, `NARTHEX_CHAOS_SECONDS` as many as it says; then all is asserted. `NARTHEX_CHAOS_SEED` repeats the
+//! order of the troubles.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "tests over real sockets run in real time, and a panic is their failure"
+)]
+
+mod clients;
+mod instances;
+mod verdict;
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use narthex_testkit::Workspace;
+use narthex_tests::{PATIENCE, Process, Random, eventually};
+
+use clients::{Asked, ask_until};
+use instances::{Instance, Kill, make_trouble};
+use verdict::Verdict;
+
+const INSTANCES: usize = 5;
+/// The share of the requests in flight that may be retries.
+const BUDGET_PERCENT: u64 = 20;
+
+fn seconds(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// How long it takes, and whether it is the long run.
+fn length() -> (Duration, bool) {
+    let soak = std::env::var_os("NARTHEX_SOAK").map(|_| 600);
+    let wanted = seconds("NARTHEX_CHAOS_SECONDS").or(soak);
+    (Duration::from_secs(wanted.unwrap_or(10)), wanted.is_some())
+}
+
+fn seed() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    seconds("NARTHEX_CHAOS_SEED").unwrap_or(now.as_secs())
+}
+
+fn config(instances: &[Instance]) -> String {
+    let urls: Vec<_> = instances.iter().map(|one| format!("\"http://{}\"", one.address)).collect();
+    format!(
+        "narthex: 1
+listeners: {{ main: {{ address: \"127.0.0.1:0\" }} }}
+admin: {{ address: \"127.0.0.1:0\" }}
+services:
+  s:
+    instances: [ {} ]
+    balance: least_request
+    timeouts: {{ connect: 300ms }}
+    health: {{ path: /healthz, every: 200ms, timeout: 500ms, healthy: 2, unhealthy: 2 }}
+    outliers: {{ errors: 5, no_answers: 5, every: 1s, eject: 1s, eject_max: 2s, max_ejected: 60% }}
+    retry: {{ on: [connect, refused_stream, reset, timeout, gateway_error, 500], tries: 5, per_try: 400ms, backoff: {{ base: 5ms, max: 50ms }} }}
+    retry_budget: {{ share: {BUDGET_PERCENT}%, min: 10 }}
+gateways:
+  g:
+    listeners: [main]
+    routes: {{ all: {{ match: \"/{{rest=**}}\", public: true, deadline: 5s, to: s }} }}
+",
+        urls.join(", ")
+    )
+}
+
+/// What the metrics say of the service: the sum of all series of a name.
+fn metric(gateway: &Process, name: &str) -> u64 {
+    let page = gateway.get("/metrics").text();
+    let values = page.lines().filter(|line| line.starts_with(&format!("{name}{{")) && line.contains("\"s\""));
+    values.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as u64).sum()
+}
+
+/// All are well, and each one is asked again.
+fn all_recover(gateway: &Process, instances: &[Instance]) {
+    eventually("all instances are well", PATIENCE, || {
+        let well = metric(gateway, "narthex_service_instance_healthy");
+        let ejected = metric(gateway, "narthex_service_instance_ejected");
+        (well == INSTANCES as u64 && ejected == 0).then_some(())
+    });
+    let before: Vec<_> = instances.iter().map(Instance::log_length).collect();
+    eventually("each instance is asked again", PATIENCE, || {
+        let now = instances.iter().map(Instance::log_length);
+        now.zip(&before).all(|(now, before)| now > *before).then_some(())
+    });
+}
+
+/// The instances that the gateway's log names in lines with these words.
+fn named(gateway: &Process, words: &str) -> BTreeSet<String> {
+    let log = gateway.log();
+    let lines = log.lines().filter(|line| line.contains(words));
+    lines.filter_map(|line| Some(line.split_once("instance=")?.1.split(' ').next()?.to_owned())).collect()
+}
+
+fn run(length: Duration, clients: usize, think_ms: usize) -> Verdict {
+    let seed = seed();
+    println!("NARTHEX_CHAOS_SEED={seed}, {length:?}, {clients} clients");
+    let workspace = Workspace::new().unwrap();
+    let mut instances: Vec<_> =
+        (0..INSTANCES).map(|at| Instance::start(at, workspace.file(&format!("{at}.log")))).collect();
+    let gateway = Process::start(&config(&instances), &["--workers", "2"]);
+    let address = gateway.address("main");
+    let is_over = AtomicBool::new(false);
+    let (mut asked, mut kills): (Vec<Asked>, Vec<Kill>) = (Vec::new(), Vec::new());
+    std::thread::scope(|scope| {
+        let is_over = &is_over;
+        let clients: Vec<_> = (0..clients)
+            .map(|client| {
+                let random = Random::new(seed + 1_000 + client as u64);
+                scope.spawn(move || ask_until(is_over, address, client, random, think_ms))
+            })
+            .collect();
+        // Whatever fails here must not leave the clients asking for ever.
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            kills = make_trouble(&mut instances, Random::new(seed), Instant::now() + length);
+            all_recover(&gateway, &instances);
+        }));
+        is_over.store(true, Ordering::Release);
+        for client in clients {
+            asked.extend(client.join().unwrap());
+        }
+        ended.unwrap_or_else(|_| panic!("{}", gateway.log()));
+    });
+    println!("ejected: {:?}", named(&gateway, "an instance is ejected"));
+    println!("unhealthy: {:?}", named(&gateway, "an instance is unhealthy"));
+    let mut verdict = Verdict::of(&asked, &kills, &instances);
+    verdict.sent = metric(&gateway, "narthex_service_requests_total");
+    verdict.retries = metric(&gateway, "narthex_service_retries_total");
+    verdict.over_budget = metric(&gateway, "narthex_service_retries_refused_total");
+    verdict.ejected = named(&gateway, "an instance is ejected").len();
+    verdict.unhealthy = named(&gateway, "an instance is unhealthy").len();
+    println!("{verdict}");
+    assert!(!gateway.log().contains("panicked"), "{}", gateway.log());
+    verdict
+}
+
+#[test]
+fn trouble_at_random() {
+    let (length, is_long) = length();
+    let (clients, think_ms) = if is_long { (32, 60) } else { (16, 20) };
+    let verdict = run(length, clients, think_ms);
+    verdict.expect_what_no_clock_decides();
+    if is_long {
+        verdict.expect_all(length);
+    }
+}
