@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use narthex_tests::{Random, signal};
+use narthex_tests::{Random, sibling, signal};
 
 use crate::clients::now;
 
@@ -82,7 +82,7 @@ impl Drop for Instance {
 }
 
 fn spawn(address: SocketAddr, log: &PathBuf, seed: usize) -> Child {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_troubled"))
+    let mut child = Command::new(sibling("troubled"))
         .arg(address.to_string())
         .arg(log)
         .arg(seed.to_string())
