@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use narthex_testkit::{Fault, RawClient, Response};
-use narthex_tests::Random;
+use narthex_tests::{Random, http2};
+use tokio::runtime::Runtime;
 
 /// What `Hurried` says that it waits for, in milliseconds.
 pub const HURRY_MS: u64 = 300;
@@ -48,33 +50,116 @@ pub fn now() -> u64 {
     now.as_micros().try_into().unwrap()
 }
 
-/// `think_ms`: the longest pause between two requests.
+/// The versions of HTTP at both ends of the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    Http1,
+    Http2,
+}
+
+impl Version {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http1 => "http1",
+            Self::Http2 => "http2",
+        }
+    }
+}
+
+/// Asks until it is over, one request after the other. `think_ms`: the longest pause between two requests.
 pub fn ask_until(
     is_over: &AtomicBool,
-    address: SocketAddr,
+    mut connection: Connection,
     client: usize,
     mut random: Random,
     think_ms: usize,
 ) -> Vec<Asked> {
-    let mut connection: Option<RawClient> = None;
     let mut all = Vec::new();
     while !is_over.load(Ordering::Acquire) {
         let kind = [Kind::Get, Kind::Get, Kind::Get, Kind::Post, Kind::Hurried][random.below(5)];
         let name = format!("{client}-{}", all.len());
         let longest = [100, 5_000, 100_000][random.below(3)];
         let length = 1 + random.below(longest);
-        let request = request(kind, &name, length);
-        let mut open = connection.take().unwrap_or_else(|| RawClient::connect(address).unwrap());
         let sent = now();
-        let answer = open.exchange(&request);
-        if answer.as_ref().is_ok_and(|answer| !answer.closes()) {
-            connection = Some(open);
-        }
-        let outcome = judge(answer, &name, length);
+        let outcome = connection.ask(kind, &name, length);
         all.push(Asked { kind, name, sent, outcome });
         std::thread::park_timeout(Duration::from_millis(random.below(think_ms) as u64));
     }
     all
+}
+
+/// A connection that is opened where there is none.
+pub enum Connection {
+    Http1(SocketAddr, Option<RawClient>),
+    Http2(SocketAddr, Runtime, Option<http2::Client>),
+}
+
+impl Connection {
+    pub fn new(version: Version, address: SocketAddr) -> Self {
+        match version {
+            Version::Http1 => Self::Http1(address, None),
+            Version::Http2 => {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                Self::Http2(address, runtime.unwrap(), None)
+            }
+        }
+    }
+
+    fn ask(&mut self, kind: Kind, name: &str, length: usize) -> Outcome {
+        match self {
+            Self::Http1(address, kept) => {
+                let mut open = kept.take().unwrap_or_else(|| RawClient::connect(*address).unwrap());
+                let answer = open.exchange(request(kind, name, length));
+                *kept = answer.as_ref().is_ok_and(|answer| !answer.closes()).then_some(open);
+                judge(answer, name, length)
+            }
+            Self::Http2(address, runtime, kept) => runtime.block_on(async {
+                let open = match kept.take() {
+                    Some(open) => open,
+                    None => http2::connect(*address).await,
+                };
+                // The gateway has no reason to end a connection: then it is worse.
+                let mut open = match http2::within("a free stream", open.ready()).await {
+                    Ok(open) => open,
+                    Err(error) => return Outcome::Worse(error.to_string()),
+                };
+                let outcome = ask_h2(&mut open, kind, name, length).await;
+                *kept = Some(open);
+                outcome
+            }),
+        }
+    }
+}
+
+async fn ask_h2(client: &mut http2::Client, kind: Kind, name: &str, length: usize) -> Outcome {
+    let method = if kind == Kind::Post { "POST" } else { "GET" };
+    let mut asked = http2::request(method, &format!("/{name}/{length}"));
+    if kind == Kind::Hurried {
+        asked = asked.header("x-request-timeout", HURRY_MS);
+    }
+    let (response, mut body) = match client.send_request(asked.body(()).unwrap(), kind != Kind::Post) {
+        Ok(sent) => sent,
+        Err(error) => return Outcome::Worse(error.to_string()),
+    };
+    if kind == Kind::Post {
+        // An answer may be there already, and the stream over: then that is told below.
+        let _ = body.send_data(Bytes::from_static(b"order"), true);
+    }
+    let (parts, body) = match http2::within("the head", response).await {
+        Ok(response) => response.into_parts(),
+        Err(error) if error.is_reset() => return Outcome::Broken(false),
+        Err(error) => return Outcome::Worse(error.to_string()),
+    };
+    match http2::read_body(body).await {
+        Ok((body, _)) if parts.status == 200 => compare(&body, name, length),
+        Ok((body, _)) => {
+            let problem: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+            let reason = problem["reason"].as_str().unwrap_or_default();
+            Outcome::Refused(parts.status.as_u16(), reason.to_owned())
+        }
+        Err(error) if error.is_reset() => Outcome::Broken(true),
+        Err(error) => Outcome::Worse(error.to_string()),
+    }
 }
 
 fn request(kind: Kind, name: &str, length: usize) -> String {
@@ -86,12 +171,14 @@ fn request(kind: Kind, name: &str, length: usize) -> String {
     format!("{method} /{name}/{length} HTTP/1.1\r\nHost: a\r\n{fields}\r\n{body}")
 }
 
+fn compare(body: &[u8], name: &str, length: usize) -> Outcome {
+    let is_whole = body.iter().copied().eq(name.bytes().cycle().take(length));
+    if is_whole { Outcome::Whole } else { Outcome::WrongBody }
+}
+
 fn judge(answer: Result<Response, Fault>, name: &str, length: usize) -> Outcome {
     match answer {
-        Ok(answer) if answer.status == 200 => {
-            let is_whole = answer.body.iter().copied().eq(name.bytes().cycle().take(length));
-            if is_whole { Outcome::Whole } else { Outcome::WrongBody }
-        }
+        Ok(answer) if answer.status == 200 => compare(&answer.body, name, length),
         Ok(answer) => Outcome::Refused(answer.status, answer.reason()),
         Err(Fault::Cut { head, .. }) => Outcome::Broken(head.is_some()),
         Err(Fault::Reset { .. }) => Outcome::Broken(true),

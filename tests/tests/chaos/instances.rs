@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use narthex_tests::{Random, sibling, signal};
 
-use crate::clients::now;
+use crate::clients::{Version, now};
 
 /// What happens to an instance. The first two happen to its process, the others it is told.
 const TROUBLES: [&str; 6] = ["killed", "stopped", "slow", "errors", "cut", "closing"];
@@ -16,6 +16,7 @@ const TROUBLED_AT_ONCE: usize = 2;
 
 pub struct Instance {
     pub address: SocketAddr,
+    version: Version,
     log: PathBuf,
     seed: usize,
     child: Child,
@@ -29,12 +30,13 @@ pub struct Kill {
 
 impl Instance {
     /// On a port that was free a moment ago, on a loopback address that nobody else uses.
-    pub fn start(at: usize, log: PathBuf) -> Self {
-        let any = SocketAddr::from(([127, 0, 6, at as u8 + 1], 0));
+    pub fn start(version: Version, at: usize, log: PathBuf) -> Self {
+        let network = if version == Version::Http1 { 6 } else { 7 };
+        let any = SocketAddr::from(([127, 0, network, at as u8 + 1], 0));
         let address = TcpListener::bind(any).unwrap().local_addr().unwrap();
         let seed = at * 1_000_000;
-        let child = spawn(address, &log, seed);
-        Self { address, log, seed, child }
+        let child = spawn(version, address, &log, seed);
+        Self { address, version, log, seed, child }
     }
 
     fn tell(&mut self, trouble: &str) {
@@ -57,7 +59,7 @@ impl Instance {
         match trouble {
             "killed" => {
                 self.seed += 10_000;
-                self.child = spawn(self.address, &self.log, self.seed);
+                self.child = spawn(self.version, self.address, &self.log, self.seed);
             }
             "stopped" => signal(self.child.id(), "CONT"),
             _ => self.tell("well"),
@@ -81,8 +83,9 @@ impl Drop for Instance {
     }
 }
 
-fn spawn(address: SocketAddr, log: &PathBuf, seed: usize) -> Child {
+fn spawn(version: Version, address: SocketAddr, log: &PathBuf, seed: usize) -> Child {
     let mut child = Command::new(sibling("troubled"))
+        .arg(version.name())
         .arg(address.to_string())
         .arg(log)
         .arg(seed.to_string())

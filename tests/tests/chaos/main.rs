@@ -24,7 +24,7 @@ use std::time::{Duration, Instant, SystemTime};
 use narthex_testkit::Workspace;
 use narthex_tests::{PATIENCE, Process, Random, eventually};
 
-use clients::{Asked, ask_until};
+use clients::{Asked, Connection, Version, ask_until};
 use instances::{Instance, Kill, make_trouble};
 use verdict::Verdict;
 
@@ -48,8 +48,9 @@ fn seed() -> u64 {
     seconds("NARTHEX_CHAOS_SEED").unwrap_or(now.as_secs())
 }
 
-fn config(instances: &[Instance]) -> String {
-    let urls: Vec<_> = instances.iter().map(|one| format!("\"http://{}\"", one.address)).collect();
+fn config(version: Version, instances: &[Instance]) -> String {
+    let scheme = if version == Version::Http1 { "http" } else { "h2c" };
+    let urls: Vec<_> = instances.iter().map(|one| format!("\"{scheme}://{}\"", one.address)).collect();
     format!(
         "narthex: 1
 listeners: {{ main: {{ address: \"127.0.0.1:0\" }} }}
@@ -62,7 +63,7 @@ services:
     health: {{ path: /healthz, every: 200ms, timeout: 500ms, healthy: 2, unhealthy: 2 }}
     outliers: {{ errors: 5, no_answers: 5, every: 1s, eject: 1s, eject_max: 2s, max_ejected: 60% }}
     retry: {{ on: [connect, refused_stream, reset, timeout, gateway_error, 500], tries: 5, per_try: 400ms, backoff: {{ base: 5ms, max: 50ms }} }}
-    retry_budget: {{ share: {BUDGET_PERCENT}%, min: 10 }}
+    retry_budget: {{ share: {BUDGET_PERCENT}%, min: 20 }}
 gateways:
   g:
     listeners: [main]
@@ -100,13 +101,13 @@ fn named(gateway: &Process, words: &str) -> BTreeSet<String> {
     lines.filter_map(|line| Some(line.split_once("instance=")?.1.split(' ').next()?.to_owned())).collect()
 }
 
-fn run(length: Duration, clients: usize, think_ms: usize) -> Verdict {
+fn run(version: Version, length: Duration, clients: usize, think_ms: usize) -> Verdict {
     let seed = seed();
     println!("NARTHEX_CHAOS_SEED={seed}, {length:?}, {clients} clients");
     let workspace = Workspace::new().unwrap();
     let mut instances: Vec<_> =
-        (0..INSTANCES).map(|at| Instance::start(at, workspace.file(&format!("{at}.log")))).collect();
-    let gateway = Process::start(&config(&instances), &["--workers", "2"]);
+        (0..INSTANCES).map(|at| Instance::start(version, at, workspace.file(&format!("{at}.log")))).collect();
+    let gateway = Process::start(&config(version, &instances), &["--workers", "2"]);
     let address = gateway.address("main");
     let is_over = AtomicBool::new(false);
     let (mut asked, mut kills): (Vec<Asked>, Vec<Kill>) = (Vec::new(), Vec::new());
@@ -115,7 +116,9 @@ fn run(length: Duration, clients: usize, think_ms: usize) -> Verdict {
         let clients: Vec<_> = (0..clients)
             .map(|client| {
                 let random = Random::new(seed + 1_000 + client as u64);
-                scope.spawn(move || ask_until(is_over, address, client, random, think_ms))
+                scope.spawn(move || {
+                    ask_until(is_over, Connection::new(version, address), client, random, think_ms)
+                })
             })
             .collect();
         // Whatever fails here must not leave the clients asking for ever.
@@ -142,13 +145,22 @@ fn run(length: Duration, clients: usize, think_ms: usize) -> Verdict {
     verdict
 }
 
-#[test]
-fn trouble_at_random() {
+fn trouble_at_random(version: Version) {
     let (length, is_long) = length();
     let (clients, think_ms) = if is_long { (32, 60) } else { (16, 20) };
-    let verdict = run(length, clients, think_ms);
+    let verdict = run(version, length, clients, think_ms);
     verdict.expect_what_no_clock_decides();
     if is_long {
         verdict.expect_all(length);
     }
+}
+
+#[test]
+fn over_http1() {
+    trouble_at_random(Version::Http1);
+}
+
+#[test]
+fn over_http2() {
+    trouble_at_random(Version::Http2);
 }
