@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use h2::SendStream;
+use h2::client::ResponseFuture;
 use narthex_testkit::{Fault, RawClient, Response};
 use narthex_tests::{Random, http2};
 use tokio::runtime::Runtime;
@@ -19,6 +21,14 @@ pub enum Kind {
     Post,
     /// A GET with a deadline of its own.
     Hurried,
+    /// A POST whose client goes before it has the answer.
+    Left,
+}
+
+impl Kind {
+    fn is_post(self) -> bool {
+        matches!(self, Self::Post | Self::Left)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +41,8 @@ pub enum Outcome {
     Refused(u16, String),
     /// The connection ended before the answer's end. True: the answer had begun, as far as the client knows.
     Broken(bool),
+    /// Nobody waited for it.
+    Left,
     /// Neither an answer nor an end, or nonsense.
     Worse(String),
 }
@@ -76,12 +88,20 @@ pub fn ask_until(
 ) -> Vec<Asked> {
     let mut all = Vec::new();
     while !is_over.load(Ordering::Acquire) {
-        let kind = [Kind::Get, Kind::Get, Kind::Get, Kind::Post, Kind::Hurried][random.below(5)];
+        let kind = match random.below(20) {
+            0..12 => Kind::Get,
+            12..16 => Kind::Post,
+            16..19 => Kind::Hurried,
+            _ => Kind::Left,
+        };
         let name = format!("{client}-{}", all.len());
         let longest = [100, 5_000, 100_000][random.below(3)];
         let length = 1 + random.below(longest);
         let sent = now();
-        let outcome = connection.ask(kind, &name, length);
+        let outcome = match kind {
+            Kind::Left => connection.leave(&name, length, Duration::from_millis(random.below(30) as u64)),
+            _ => connection.ask(kind, &name, length),
+        };
         all.push(Asked { kind, name, sent, outcome });
         std::thread::park_timeout(Duration::from_millis(random.below(think_ms) as u64));
     }
@@ -114,37 +134,70 @@ impl Connection {
                 judge(answer, name, length)
             }
             Self::Http2(address, runtime, kept) => runtime.block_on(async {
-                let open = match kept.take() {
-                    Some(open) => open,
-                    None => http2::connect(*address).await,
-                };
                 // The gateway has no reason to end a connection: then it is worse.
-                let mut open = match http2::within("a free stream", open.ready()).await {
-                    Ok(open) => open,
-                    Err(error) => return Outcome::Worse(error.to_string()),
-                };
-                let outcome = ask_h2(&mut open, kind, name, length).await;
-                *kept = Some(open);
-                outcome
+                match begin_h2(*address, kept, kind, name, length).await {
+                    Ok((response, _body)) => read_h2(response, name, length).await,
+                    Err(error) => Outcome::Worse(error.to_string()),
+                }
+            }),
+        }
+    }
+
+    /// Asks, and goes after that time: by closing or a reset of the connection, or of the stream.
+    fn leave(&mut self, name: &str, length: usize, after: Duration) -> Outcome {
+        match self {
+            Self::Http1(address, kept) => {
+                let mut open = kept.take().unwrap_or_else(|| RawClient::connect(*address).unwrap());
+                // What the connection thinks of it does not matter any more.
+                let _ = open.send(request(Kind::Left, name, length));
+                std::thread::park_timeout(after);
+                if length.is_multiple_of(2) {
+                    let _ = open.reset();
+                }
+                Outcome::Left
+            }
+            Self::Http2(address, runtime, kept) => runtime.block_on(async {
+                match begin_h2(*address, kept, Kind::Left, name, length).await {
+                    Ok((response, mut body)) => {
+                        let _ = tokio::time::timeout(after, response).await;
+                        body.send_reset(h2::Reason::CANCEL);
+                        Outcome::Left
+                    }
+                    Err(error) => Outcome::Worse(error.to_string()),
+                }
             }),
         }
     }
 }
 
-async fn ask_h2(client: &mut http2::Client, kind: Kind, name: &str, length: usize) -> Outcome {
-    let method = if kind == Kind::Post { "POST" } else { "GET" };
+/// Sends a request, on a connection that is kept.
+async fn begin_h2(
+    address: SocketAddr,
+    kept: &mut Option<http2::Client>,
+    kind: Kind,
+    name: &str,
+    length: usize,
+) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
+    let open = match kept.take() {
+        Some(open) => open,
+        None => http2::connect(address).await,
+    };
+    let mut open = http2::within("a free stream", open.ready()).await?;
+    let method = if kind.is_post() { "POST" } else { "GET" };
     let mut asked = http2::request(method, &format!("/{name}/{length}"));
     if kind == Kind::Hurried {
         asked = asked.header("x-request-timeout", HURRY_MS);
     }
-    let (response, mut body) = match client.send_request(asked.body(()).unwrap(), kind != Kind::Post) {
-        Ok(sent) => sent,
-        Err(error) => return Outcome::Worse(error.to_string()),
-    };
-    if kind == Kind::Post {
-        // An answer may be there already, and the stream over: then that is told below.
+    let (response, mut body) = open.send_request(asked.body(()).unwrap(), !kind.is_post())?;
+    if kind.is_post() {
+        // An answer may be there already, and the stream over: then the answer tells.
         let _ = body.send_data(Bytes::from_static(b"order"), true);
     }
+    *kept = Some(open);
+    Ok((response, body))
+}
+
+async fn read_h2(response: ResponseFuture, name: &str, length: usize) -> Outcome {
     let (parts, body) = match http2::within("the head", response).await {
         Ok(response) => response.into_parts(),
         Err(error) if error.is_reset() => return Outcome::Broken(false),
@@ -166,7 +219,7 @@ fn request(kind: Kind, name: &str, length: usize) -> String {
     let (method, fields, body) = match kind {
         Kind::Get => ("GET", String::new(), ""),
         Kind::Hurried => ("GET", format!("X-Request-Timeout: {HURRY_MS}\r\n"), ""),
-        Kind::Post => ("POST", "Content-Length: 5\r\n".to_owned(), "order"),
+        Kind::Post | Kind::Left => ("POST", "Content-Length: 5\r\n".to_owned(), "order"),
     };
     format!("{method} /{name}/{length} HTTP/1.1\r\nHost: a\r\n{fields}\r\n{body}")
 }

@@ -31,6 +31,9 @@ use verdict::Verdict;
 const INSTANCES: usize = 5;
 /// The share of the requests in flight that may be retries.
 const BUDGET_PERCENT: u64 = 20;
+/// So many may always be.
+const BUDGET_LEAST: u64 = 20;
+const WORKERS: u64 = 2;
 
 fn seconds(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -48,7 +51,8 @@ fn seed() -> u64 {
     seconds("NARTHEX_CHAOS_SEED").unwrap_or(now.as_secs())
 }
 
-fn config(version: Version, instances: &[Instance]) -> String {
+/// `generation`: no two are the same, and all mean the same.
+fn config(version: Version, instances: &[Instance], generation: u64) -> String {
     let scheme = if version == Version::Http1 { "http" } else { "h2c" };
     let urls: Vec<_> = instances.iter().map(|one| format!("\"{scheme}://{}\"", one.address)).collect();
     format!(
@@ -63,10 +67,11 @@ services:
     health: {{ path: /healthz, every: 200ms, timeout: 500ms, healthy: 2, unhealthy: 2 }}
     outliers: {{ errors: 5, no_answers: 5, every: 1s, eject: 1s, eject_max: 2s, max_ejected: 60% }}
     retry: {{ on: [connect, refused_stream, reset, timeout, gateway_error, 500], tries: 5, per_try: 400ms, backoff: {{ base: 5ms, max: 50ms }} }}
-    retry_budget: {{ share: {BUDGET_PERCENT}%, min: 20 }}
+    retry_budget: {{ share: {BUDGET_PERCENT}%, min: {BUDGET_LEAST} }}
 gateways:
   g:
     listeners: [main]
+    policies: [ headers: {{ response: {{ set: {{ X-Generation: \"{generation}\" }} }} }} ]
     routes: {{ all: {{ match: \"/{{rest=**}}\", public: true, deadline: 5s, to: s }} }}
 ",
         urls.join(", ")
@@ -78,6 +83,40 @@ fn metric(gateway: &Process, name: &str) -> u64 {
     let page = gateway.get("/metrics").text();
     let values = page.lines().filter(|line| line.starts_with(&format!("{name}{{")) && line.contains("\"s\""));
     values.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as u64).sum()
+}
+
+/// Reloads again and again, and looks how many retries are in flight: gives the most that were.
+fn watch(gateway: &Process, is_over: &AtomicBool, config: impl Fn(u64) -> String) -> u64 {
+    let mut most = 0;
+    for look in 1.. {
+        if is_over.load(Ordering::Acquire) {
+            break;
+        }
+        if look % 8 == 0 {
+            let answer = gateway.ask("PUT", "/config", "", &config(look));
+            assert_eq!(answer.status, 200, "{}", answer.text());
+        }
+        let status = gateway.get("/status").json();
+        most = most.max(status["services"]["s"]["retries_in_flight"].as_u64().unwrap());
+        std::thread::park_timeout(Duration::from_millis(100));
+    }
+    most
+}
+
+/// Nothing is left behind: no request, no retry, nobody who waits.
+fn all_is_quiet(gateway: &Process) {
+    let mut status = serde_json::Value::Null;
+    let is_quiet = || {
+        status = gateway.get("/status").json();
+        let service = &status["services"]["s"];
+        let accounts = ["requests_in_flight", "retries_in_flight", "pending"].map(|name| &service[name]);
+        let instances = service["instances"].as_array().unwrap().iter().map(|one| &one["in_flight"]);
+        accounts.into_iter().chain(instances).all(|count| *count == 0).then_some(())
+    };
+    eventually("nothing is left behind", PATIENCE, is_quiet);
+    let page = gateway.get("/metrics").text();
+    let left: Vec<_> = page.lines().filter(|line| line.starts_with("narthex_exchanges{")).collect();
+    assert!(left.iter().all(|line| line.ends_with(" 0")), "{left:?}");
 }
 
 /// All are well, and each one is asked again.
@@ -107,12 +146,15 @@ fn run(version: Version, length: Duration, clients: usize, think_ms: usize) -> V
     let workspace = Workspace::new().unwrap();
     let mut instances: Vec<_> =
         (0..INSTANCES).map(|at| Instance::start(version, at, workspace.file(&format!("{at}.log")))).collect();
-    let gateway = Process::start(&config(version, &instances), &["--workers", "2"]);
+    let texts: Vec<_> = (0..2).map(|generation| config(version, &instances, generation)).collect();
+    let gateway = Process::start(&texts[0], &["--workers", &WORKERS.to_string()]);
     let address = gateway.address("main");
     let is_over = AtomicBool::new(false);
     let (mut asked, mut kills): (Vec<Asked>, Vec<Kill>) = (Vec::new(), Vec::new());
+    let mut retries_at_once = 0;
     std::thread::scope(|scope| {
-        let is_over = &is_over;
+        let (is_over, gateway) = (&is_over, &gateway);
+        let watcher = scope.spawn(|| watch(gateway, is_over, |look| texts[(look / 8 % 2) as usize].clone()));
         let clients: Vec<_> = (0..clients)
             .map(|client| {
                 let random = Random::new(seed + 1_000 + client as u64);
@@ -124,17 +166,20 @@ fn run(version: Version, length: Duration, clients: usize, think_ms: usize) -> V
         // Whatever fails here must not leave the clients asking for ever.
         let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             kills = make_trouble(&mut instances, Random::new(seed), Instant::now() + length);
-            all_recover(&gateway, &instances);
+            all_recover(gateway, &instances);
         }));
         is_over.store(true, Ordering::Release);
         for client in clients {
             asked.extend(client.join().unwrap());
         }
+        retries_at_once = watcher.join().unwrap();
         ended.unwrap_or_else(|_| panic!("{}", gateway.log()));
     });
+    all_is_quiet(&gateway);
     println!("ejected: {:?}", named(&gateway, "an instance is ejected"));
     println!("unhealthy: {:?}", named(&gateway, "an instance is unhealthy"));
     let mut verdict = Verdict::of(&asked, &kills, &instances);
+    verdict.retries_at_once = retries_at_once;
     verdict.sent = metric(&gateway, "narthex_service_requests_total");
     verdict.retries = metric(&gateway, "narthex_service_retries_total");
     verdict.over_budget = metric(&gateway, "narthex_service_retries_refused_total");

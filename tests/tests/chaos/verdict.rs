@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use crate::BUDGET_PERCENT;
 use crate::clients::{Asked, HURRY_MS, Kind, Outcome};
 use crate::instances::{Instance, Kill};
+use crate::{BUDGET_LEAST, BUDGET_PERCENT, WORKERS};
 
 /// How long before its kill an instance may have begun with an answer that it did not finish, in microseconds.
 const WORK: u64 = 2_000_000;
@@ -49,6 +49,7 @@ pub struct Verdict {
     too_long: Vec<String>,
     pub sent: u64,
     pub retries: u64,
+    pub retries_at_once: u64,
     pub over_budget: u64,
     pub ejected: usize,
     pub unhealthy: usize,
@@ -94,7 +95,7 @@ impl Verdict {
         let told = format!("{:?} {} after {}: {:?}", one.kind, one.name, begun.len(), one.outcome);
         let mut had_begun = false;
         match &one.outcome {
-            Outcome::Whole | Outcome::Refused(..) => {}
+            Outcome::Whole | Outcome::Refused(..) | Outcome::Left => {}
             Outcome::WrongBody => self.wrong_bodies.push(told.clone()),
             Outcome::Worse(_) => self.worse.push(told.clone()),
             Outcome::Broken(_) => {
@@ -145,6 +146,9 @@ impl Verdict {
         assert!(self.unexplained.is_empty(), "broken by the gateway: {:?}", first(&self.unexplained));
         assert!(self.twice.is_empty(), "executed twice: {:?}", first(&self.twice));
         assert!(self.too_long.is_empty(), "told of too much time: {:?}", first(&self.too_long));
+        // Each worker may have one more that is about to be refused. A share of the requests would be less here.
+        let most = BUDGET_LEAST + WORKERS;
+        assert!(self.retries_at_once <= most, "{} retries at once", self.retries_at_once);
         assert!(self.unhealthy > 0 && self.ejected > 0, "health was not looked at");
     }
 
@@ -195,6 +199,7 @@ impl fmt::Display for Verdict {
         writeln!(out, "begun after the deadline: {}, at most {} us late", self.late.len(), self.latest)?;
         let (sent, retries, refused) = (self.sent, self.retries, self.over_budget);
         writeln!(out, "sent to the service: {sent}, again: {retries}, not again for the budget: {refused}")?;
+        writeln!(out, "retries at once: {}", self.retries_at_once)?;
         write!(out, "instances that were ejected: {}, unhealthy: {}", self.ejected, self.unhealthy)
     }
 }
