@@ -1,5 +1,6 @@
 //! The clients: each asks one request after the other on a connection that is kept, and notes what became of it.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -53,7 +54,15 @@ pub struct Asked {
     pub name: String,
     /// Microseconds since 1970.
     pub sent: u64,
+    /// Microseconds.
+    pub took: u64,
     pub outcome: Outcome,
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{:?} {}, {:?} after {} us", self.kind, self.name, self.outcome, self.took)
+    }
 }
 
 /// Microseconds since 1970.
@@ -62,7 +71,7 @@ pub fn now() -> u64 {
     now.as_micros().try_into().unwrap()
 }
 
-/// The versions of HTTP at both ends of the gateway.
+/// A version of HTTP, at either end of the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
     Http1,
@@ -102,7 +111,7 @@ pub fn ask_until(
             Kind::Left => connection.leave(&name, length, Duration::from_millis(random.below(30) as u64)),
             _ => connection.ask(kind, &name, length),
         };
-        all.push(Asked { kind, name, sent, outcome });
+        all.push(Asked { kind, name, sent, took: now() - sent, outcome });
         std::thread::park_timeout(Duration::from_millis(random.below(think_ms) as u64));
     }
     all

@@ -18,6 +18,9 @@ mod instances;
 mod verdict;
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -52,13 +55,14 @@ fn seed() -> u64 {
 }
 
 /// `generation`: no two are the same, and all mean the same.
-fn config(version: Version, instances: &[Instance], generation: u64) -> String {
+fn config(version: Version, instances: &[Instance], log: &Path, generation: u64) -> String {
     let scheme = if version == Version::Http1 { "http" } else { "h2c" };
     let urls: Vec<_> = instances.iter().map(|one| format!("\"{scheme}://{}\"", one.address)).collect();
     format!(
         "narthex: 1
 listeners: {{ main: {{ address: \"127.0.0.1:0\" }} }}
 admin: {{ address: \"127.0.0.1:0\" }}
+access_log: {{ to: \"{}\" }}
 services:
   s:
     instances: [ {} ]
@@ -74,6 +78,7 @@ gateways:
     policies: [ headers: {{ response: {{ set: {{ X-Generation: \"{generation}\" }} }} }} ]
     routes: {{ all: {{ match: \"/{{rest=**}}\", public: true, deadline: 5s, to: s }} }}
 ",
+        log.display(),
         urls.join(", ")
     )
 }
@@ -140,13 +145,27 @@ fn named(gateway: &Process, words: &str) -> BTreeSet<String> {
     lines.filter_map(|line| Some(line.split_once("instance=")?.1.split(' ').next()?.to_owned())).collect()
 }
 
+/// What the gateway's own log says of what should not have been.
+fn tell_of(verdict: &Verdict, log: &Path) {
+    let names: Vec<_> = verdict.suspicious.iter().map(|name| format!("/{name}/")).collect();
+    if names.is_empty() {
+        return;
+    }
+    let log = BufReader::new(File::open(log).unwrap());
+    let lines = log.lines().map(Result::unwrap);
+    for line in lines.filter(|line| names.iter().any(|name| line.contains(name))).take(50) {
+        println!("{line}");
+    }
+}
+
 fn run(version: Version, length: Duration, clients: usize, think_ms: usize) -> Verdict {
     let seed = seed();
     println!("NARTHEX_CHAOS_SEED={seed}, {length:?}, {clients} clients");
     let workspace = Workspace::new().unwrap();
     let mut instances: Vec<_> =
         (0..INSTANCES).map(|at| Instance::start(version, at, workspace.file(&format!("{at}.log")))).collect();
-    let texts: Vec<_> = (0..2).map(|generation| config(version, &instances, generation)).collect();
+    let log = workspace.file("access.log");
+    let texts: Vec<_> = (0..2).map(|generation| config(version, &instances, &log, generation)).collect();
     let gateway = Process::start(&texts[0], &["--workers", &WORKERS.to_string()]);
     let address = gateway.address("main");
     let is_over = AtomicBool::new(false);
@@ -158,8 +177,10 @@ fn run(version: Version, length: Duration, clients: usize, think_ms: usize) -> V
         let clients: Vec<_> = (0..clients)
             .map(|client| {
                 let random = Random::new(seed + 1_000 + client as u64);
+                // Either version in front of either version.
+                let front = [Version::Http1, Version::Http2][client % 2];
                 scope.spawn(move || {
-                    ask_until(is_over, Connection::new(version, address), client, random, think_ms)
+                    ask_until(is_over, Connection::new(front, address), client, random, think_ms)
                 })
             })
             .collect();
@@ -186,6 +207,7 @@ fn run(version: Version, length: Duration, clients: usize, think_ms: usize) -> V
     verdict.ejected = named(&gateway, "an instance is ejected").len();
     verdict.unhealthy = named(&gateway, "an instance is unhealthy").len();
     println!("{verdict}");
+    tell_of(&verdict, &log);
     assert!(!gateway.log().contains("panicked"), "{}", gateway.log());
     verdict
 }
@@ -201,11 +223,11 @@ fn trouble_at_random(version: Version) {
 }
 
 #[test]
-fn over_http1() {
+fn instances_on_http1() {
     trouble_at_random(Version::Http1);
 }
 
 #[test]
-fn over_http2() {
+fn instances_on_http2() {
     trouble_at_random(Version::Http2);
 }

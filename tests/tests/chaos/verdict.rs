@@ -47,6 +47,8 @@ pub struct Verdict {
     latest: u64,
     /// An instance was told of more time than the client had.
     too_long: Vec<String>,
+    /// The names of all of these.
+    pub suspicious: Vec<String>,
     pub sent: u64,
     pub retries: u64,
     pub retries_at_once: u64,
@@ -78,21 +80,38 @@ impl Verdict {
     pub fn of(asked: &[Asked], kills: &[Kill], instances: &[Instance]) -> Self {
         let logs = read(instances);
         let mut verdict = Self { asked: asked.len(), cuts: logs.cut.len(), ..Self::default() };
-        for one in asked {
-            verdict.weigh(one, &logs, kills);
+        for (at, one) in asked.iter().enumerate() {
+            // Of the same client, but for its first one.
+            let before = at.checked_sub(1).map(|at| &asked[at]);
+            let wrong = verdict.wrong();
+            verdict.weigh(one, before, &logs, kills);
+            if verdict.wrong() > wrong {
+                verdict.suspicious.push(one.name.clone());
+                verdict.suspicious.extend(before.map(|before| before.name.clone()));
+            }
         }
         verdict.weigh_work(&logs);
         verdict
     }
 
-    fn weigh(&mut self, one: &Asked, logs: &Logs, kills: &[Kill]) {
+    /// How much there is that should not be.
+    fn wrong(&self) -> usize {
+        let lists = [&self.wrong_bodies, &self.worse, &self.unexplained, &self.failed, &self.too_long];
+        lists.map(Vec::len).iter().sum::<usize>() + self.late.len()
+    }
+
+    fn weigh(&mut self, one: &Asked, before: Option<&Asked>, logs: &Logs, kills: &[Kill]) {
         *self.outcomes.entry(format!("{:?} {}", one.kind, shown(&one.outcome))).or_default() += 1;
         let begun = logs.begun.get(&one.name).map(Vec::as_slice).unwrap_or_default();
         let was_killed = |begun: &Begun| {
             let own = kills.iter().filter(|kill| kill.instance == begun.instance);
             own.into_iter().any(|kill| begun.at <= kill.at + TOLERANCE && kill.at <= begun.at + WORK)
         };
-        let told = format!("{:?} {} after {}: {:?}", one.kind, one.name, begun.len(), one.outcome);
+        let told = format!(
+            "{one}, begun {} times; before: {}",
+            begun.len(),
+            before.map_or_else(String::new, ToString::to_string)
+        );
         let mut had_begun = false;
         match &one.outcome {
             Outcome::Whole | Outcome::Refused(..) | Outcome::Left => {}
@@ -115,16 +134,20 @@ impl Verdict {
             }
         }
         if one.kind == Kind::Hurried {
-            let due = one.sent + HURRY_MS * 1_000;
-            for begun in begun {
-                let late = begun.at.saturating_sub(due);
-                self.latest = self.latest.max(late);
-                if late > TOLERANCE {
-                    self.late.push((one.name.clone(), late));
-                }
-                if begun.left.is_none_or(|left| left > HURRY_MS) {
-                    self.too_long.push(one.name.clone());
-                }
+            self.weigh_time(one, begun);
+        }
+    }
+
+    fn weigh_time(&mut self, one: &Asked, begun: &[Begun]) {
+        let due = one.sent + HURRY_MS * 1_000;
+        for begun in begun {
+            let late = begun.at.saturating_sub(due);
+            self.latest = self.latest.max(late);
+            if late > TOLERANCE {
+                self.late.push((one.name.clone(), late));
+            }
+            if begun.left.is_none_or(|left| left > HURRY_MS) {
+                self.too_long.push(one.name.clone());
             }
         }
     }
@@ -133,6 +156,7 @@ impl Verdict {
         for (name, begun) in &logs.begun {
             if begun.iter().any(|one| one.method == "POST") && begun.len() > 1 {
                 self.twice.push(name.clone());
+                self.suspicious.push(name.clone());
             }
         }
     }

@@ -1,12 +1,13 @@
 //! The instance on HTTP/2 without TLS: a thread per connection, a task per stream.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::future::poll_fn;
 use std::net::TcpStream;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::server::{self, SendResponse};
@@ -18,28 +19,84 @@ use crate::{Asked, CLOSING, Plan, trouble};
 
 pub fn serve(stream: TcpStream, log: &'static File, random: Random) {
     http2::run(tokio::task::LocalSet::new().run_until(async move {
+        let shared = Shared {
+            log,
+            random: RefCell::new(random),
+            is_ending: Cell::new(false),
+            answered: RefCell::default(),
+        };
+        let shared = Rc::new(shared);
         // A client that breaks off ends its connection, nothing else.
-        let _ = converse(stream, log, Rc::new(RefCell::new(random))).await;
+        let _ = converse(stream, &shared).await;
     }));
 }
 
-type Shared = Rc<RefCell<Random>>;
+/// So long after its end an answer is written for sure.
+const WRITTEN_AFTER: Duration = Duration::from_millis(200);
+
+/// What the streams of a connection share.
+struct Shared {
+    log: &'static File,
+    random: RefCell<Random>,
+    /// The connection ends: what is under way on it is cut.
+    is_ending: Cell<bool>,
+    /// Answered, and perhaps not all of it written yet.
+    answered: RefCell<VecDeque<(Instant, Asked)>>,
+}
+
+impl Shared {
+    fn below(&self, bound: usize) -> usize {
+        self.random.borrow_mut().below(bound)
+    }
+
+    /// The connection is about to end.
+    fn end(&self) {
+        self.is_ending.set(true);
+        let answered = self.answered.take().into_iter();
+        for (_, asked) in answered.filter(|(at, _)| at.elapsed() < WRITTEN_AFTER) {
+            asked.note_cut(self.log).unwrap();
+        }
+    }
+
+    fn percent(&self, share: usize) -> bool {
+        self.random.borrow_mut().percent(share)
+    }
+}
+
+/// An answer that is not complete.
+struct UnderWay {
+    shared: Rc<Shared>,
+    asked: Asked,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if self.shared.is_ending.get() {
+            return self.asked.note_cut(self.shared.log).unwrap();
+        }
+        let mut answered = self.shared.answered.borrow_mut();
+        answered.retain(|(at, _)| at.elapsed() < WRITTEN_AFTER);
+        answered.push_back((Instant::now(), std::mem::take(&mut self.asked)));
+    }
+}
+
 type Done = Result<(), Box<dyn std::error::Error>>;
 
-async fn converse(stream: TcpStream, log: &'static File, random: Shared) -> Done {
+async fn converse(stream: TcpStream, shared: &Rc<Shared>) -> Done {
     stream.set_nonblocking(true)?;
     let stream = tokio::net::TcpStream::from_std(stream)?;
     let mut connection = server::handshake(stream).await?;
     loop {
-        let patience = Duration::from_millis(1 + random.borrow_mut().below(20) as u64);
+        let patience = Duration::from_millis(1 + shared.below(20) as u64);
         let accepted = tokio::time::timeout(patience, connection.accept()).await;
         let is_closing = trouble() == CLOSING;
         let (request, respond) = match accepted {
             Ok(None) => return Ok(()),
             Ok(Some(asked)) => asked?,
-            Err(_) if is_closing && random.borrow_mut().percent(20) => {
+            Err(_) if is_closing && shared.percent(20) => {
                 // Announced or not, be anything under way or not.
-                if random.borrow_mut().percent(50) {
+                if shared.percent(50) {
+                    shared.end();
                     return Ok(());
                 }
                 connection.graceful_shutdown();
@@ -48,25 +105,22 @@ async fn converse(stream: TcpStream, log: &'static File, random: Shared) -> Done
             Err(_) => continue,
         };
         // At the very moment when a request is there.
-        if is_closing && random.borrow_mut().percent(15) {
+        if is_closing && shared.percent(15) {
+            shared.end();
             return Ok(());
         }
-        if is_closing && random.borrow_mut().percent(15) {
+        if is_closing && shared.percent(15) {
+            shared.end();
             connection.abrupt_shutdown(Reason::NO_ERROR);
             continue;
         }
-        let random = Rc::clone(&random);
+        let shared = Rc::clone(shared);
         // A stream that is reset is nobody's any more.
-        tokio::task::spawn_local(async move { drop(answer(request, respond, log, random).await) });
+        tokio::task::spawn_local(async move { drop(answer(request, respond, &shared).await) });
     }
 }
 
-async fn answer(
-    request: Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
-    log: &File,
-    random: Shared,
-) -> Done {
+async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, shared: &Rc<Shared>) -> Done {
     let left = request.headers().get("x-request-timeout").and_then(|left| left.to_str().ok());
     let asked = Asked::new(request.method().as_str(), request.uri().path(), left);
     let Some(asked) = asked else { return Ok(()) };
@@ -75,7 +129,7 @@ async fn answer(
         respond.send_response(http2::head(200), true)?;
         return Ok(());
     }
-    if trouble() == CLOSING && random.borrow_mut().percent(10) {
+    if trouble() == CLOSING && shared.percent(10) {
         respond.send_reset(Reason::REFUSED_STREAM);
         return Ok(());
     }
@@ -85,25 +139,27 @@ async fn answer(
     if is_left {
         return Ok(());
     }
-    asked.note_begin(log)?;
-    let plan = Plan::draw(&mut random.borrow_mut());
+    asked.note_begin(shared.log)?;
+    let under_way = UnderWay { shared: Rc::clone(shared), asked };
+    let asked = &under_way.asked;
+    let plan = Plan::draw(&mut shared.random.borrow_mut());
     tokio::time::sleep(plan.work).await;
     if let Some(status) = plan.failure {
         let mut out = respond.send_response(http2::head(status), false)?;
         return send(&mut out, Bytes::from_static(b"failed\n"), true).await;
     }
     let (mut head, body) = (http2::head(200), asked.body());
-    if random.borrow_mut().percent(50) {
+    if shared.percent(50) {
         head.headers_mut().insert("content-length", body.len().into());
     }
     let mut out = respond.send_response(head, false)?;
     if !plan.is_cut {
         return send(&mut out, body.into(), true).await;
     }
-    asked.note_cut(log)?;
-    let most = random.borrow_mut().below(body.len());
+    asked.note_cut(shared.log)?;
+    let most = shared.below(body.len());
     send(&mut out, Bytes::from(body).slice(..most), false).await?;
-    let pause = random.borrow_mut().below(10) as u64;
+    let pause = shared.below(10) as u64;
     tokio::time::sleep(Duration::from_millis(pause)).await;
     out.send_reset(Reason::INTERNAL_ERROR);
     Ok(())

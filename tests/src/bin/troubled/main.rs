@@ -67,6 +67,7 @@ fn listen_to_orders() {
 }
 
 /// A request, whole.
+#[derive(Default)]
 struct Asked {
     method: String,
     name: String,
