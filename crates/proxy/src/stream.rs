@@ -149,6 +149,10 @@ pub async fn stream(run: &mut Run, line: &mut Line<'_>, answer: Answer) -> Resul
     run.exchange.bytes_out = run.download.carried;
     run.exchange.timings.service_done = line.worker.refresh();
     let (reason, detail) = match ended {
+        Ok(Err(Broken::Source(_))) if is_whole(run, line) => return end_whole(run, line).await,
+        Err(Interrupt::TimedOut) if run.download.waits_for() == WaitsFor::Source && is_whole(run, line) => {
+            return end_whole(run, line).await;
+        }
         Ok(Ok(())) => {
             if let Some(call) = call {
                 call.finish(line.worker);
@@ -167,6 +171,23 @@ pub async fn stream(run: &mut Run, line: &mut Line<'_>, answer: Answer) -> Resul
         return Ok(end_call(run, line, reason, detail));
     }
     Ok(break_off(run, line, reason, detail))
+}
+
+/// Whether all that the head announced was handed to a client on HTTP/1.1, which takes the answer for whole by its length.
+fn is_whole(run: &Run, line: &Line<'_>) -> bool {
+    let is_all = run.response.framing == Framing::Length(run.download.carried);
+    is_all && matches!(line.client, Inbound::H1(_))
+}
+
+/// The service's stream broke behind the body (HTTP/2 ends it apart from its length): no cut would show the client
+/// anything, a close would only cost it its next request.
+async fn end_whole(run: &mut Run, line: &mut Line<'_>) -> Result<Streamed, Interrupt> {
+    let due = line.due(line.plan.bounds.write);
+    let mut nothing = BodyBuffer::default();
+    let sent = line.wait(due, |cx, client| client.poll_send(cx, &mut nothing, true)).await?;
+    sent.map_err(|_| Interrupt::ClientGone)?;
+    run.exchange.operator_detail = Detail::operator("the service broke off behind the whole body").operator;
+    Ok(Streamed::Over)
 }
 
 /// Whether the answer under way is one to a gRPC client that reads trailers, and nobody edits it.
