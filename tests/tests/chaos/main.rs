@@ -214,7 +214,7 @@ fn run(version: Version, length: Duration, clients: usize, think_ms: usize) -> V
 
 fn trouble_at_random(version: Version) {
     let (length, is_long) = length();
-    let (clients, think_ms) = if is_long { (32, 60) } else { (16, 20) };
+    let (clients, think_ms) = if is_long { (32, 40) } else { (16, 20) };
     let verdict = run(version, length, clients, think_ms);
     verdict.expect_what_no_clock_decides();
     if is_long {

@@ -157,7 +157,8 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, 
         return send(&mut out, body.into(), true).await;
     }
     asked.note_cut(shared.log)?;
-    let most = shared.below(body.len());
+    // Perhaps all of it: then it is its end alone that is missing.
+    let most = shared.below(body.len() + 1);
     send(&mut out, Bytes::from(body).slice(..most), false).await?;
     let pause = shared.below(10) as u64;
     tokio::time::sleep(Duration::from_millis(pause)).await;
