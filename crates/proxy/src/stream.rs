@@ -149,10 +149,7 @@ pub async fn stream(run: &mut Run, line: &mut Line<'_>, answer: Answer) -> Resul
     run.exchange.bytes_out = run.download.carried;
     run.exchange.timings.service_done = line.worker.refresh();
     let (reason, detail) = match ended {
-        Ok(Err(Broken::Source(_))) if is_whole(run, line) => return end_whole(run, line).await,
-        Err(Interrupt::TimedOut) if run.download.waits_for() == WaitsFor::Source && is_whole(run, line) => {
-            return end_whole(run, line).await;
-        }
+        _ if is_whole(run, line, &ended) => return end_whole(run, line).await,
         Ok(Ok(())) => {
             if let Some(call) = call {
                 call.finish(line.worker);
@@ -173,10 +170,16 @@ pub async fn stream(run: &mut Run, line: &mut Line<'_>, answer: Answer) -> Resul
     Ok(break_off(run, line, reason, detail))
 }
 
-/// Whether all that the head announced was handed to a client on HTTP/1.1, which takes the answer for whole by its length.
-fn is_whole(run: &Run, line: &Line<'_>) -> bool {
+/// Whether the service broke off, or says nothing more, and all that the head announced was handed to a client on
+/// HTTP/1.1, which takes the answer for whole by its length.
+fn is_whole(run: &Run, line: &Line<'_>, ended: &Result<Result<(), Broken>, Interrupt>) -> bool {
+    let is_services = match ended {
+        Ok(Err(Broken::Source(_))) => true,
+        Err(Interrupt::TimedOut) => run.download.waits_for() == WaitsFor::Source,
+        _ => false,
+    };
     let is_all = run.response.framing == Framing::Length(run.download.carried);
-    is_all && matches!(line.client, Inbound::H1(_))
+    is_services && is_all && matches!(line.client, Inbound::H1(_))
 }
 
 /// The service's stream broke behind the body (HTTP/2 ends it apart from its length): no cut would show the client
