@@ -34,6 +34,8 @@ pub struct Verdict {
     /// By kind and outcome.
     outcomes: BTreeMap<String, usize>,
     idempotent: usize,
+    /// Requests with a deadline of their own.
+    hurried: usize,
     /// Idempotent requests without a success, whose answer had not begun.
     failed: Vec<String>,
     wrong_bodies: Vec<String>,
@@ -42,8 +44,8 @@ pub struct Verdict {
     unexplained: Vec<String>,
     cuts: usize,
     twice: Vec<String>,
-    /// Begun later after the deadline than is tolerated; by how many microseconds.
-    late: Vec<(String, u64)>,
+    /// Begun later after the deadline than is tolerated.
+    late: Vec<String>,
     latest: u64,
     /// An instance was told of more time than the client had.
     too_long: Vec<String>,
@@ -96,8 +98,9 @@ impl Verdict {
 
     /// How much there is that should not be.
     fn wrong(&self) -> usize {
-        let lists = [&self.wrong_bodies, &self.worse, &self.unexplained, &self.failed, &self.too_long];
-        lists.map(Vec::len).iter().sum::<usize>() + self.late.len()
+        let work = [&self.late, &self.too_long];
+        let answers = [&self.wrong_bodies, &self.worse, &self.unexplained, &self.failed];
+        work.iter().chain(&answers).map(|list| list.len()).sum()
     }
 
     fn weigh(&mut self, one: &Asked, before: Option<&Asked>, logs: &Logs, kills: &[Kill]) {
@@ -134,6 +137,7 @@ impl Verdict {
             }
         }
         if one.kind == Kind::Hurried {
+            self.hurried += 1;
             self.weigh_time(one, begun);
         }
     }
@@ -144,7 +148,7 @@ impl Verdict {
             let late = begun.at.saturating_sub(due);
             self.latest = self.latest.max(late);
             if late > TOLERANCE {
-                self.late.push((one.name.clone(), late));
+                self.late.push(format!("{one}, sent {}, begun {}: {late} us late", one.sent, begun.at));
             }
             if begun.left.is_none_or(|left| left > HURRY_MS) {
                 self.too_long.push(one.name.clone());
@@ -184,7 +188,10 @@ impl Verdict {
         assert!(failed <= 0.0001, "{} of {}: {:#?}", self.failed.len(), self.idempotent, first(&self.failed));
         let most = self.sent * BUDGET_PERCENT / 100;
         assert!(self.retries <= most, "{} retries, the budget has {most}", self.retries);
-        assert!(self.late.is_empty(), "begun after the deadline: {:?}", first(&self.late));
+        // An instance may be stopped between its look at the connection and the line in its log, and a machine under load
+        // may stand still between the client's clock and the gateway's. Without cancellation it is three times as many.
+        let most = self.hurried / 500;
+        assert!(self.late.len() <= most, "begun after the deadline: {:#?}", first(&self.late));
     }
 }
 
@@ -220,7 +227,8 @@ impl fmt::Display for Verdict {
             self.unexplained.len()
         )?;
         writeln!(out, "executed twice: {:?}", first(&self.twice))?;
-        writeln!(out, "begun after the deadline: {}, at most {} us late", self.late.len(), self.latest)?;
+        let (late, hurried) = (self.late.len(), self.hurried);
+        writeln!(out, "begun after the deadline: {late} of {hurried}, at most {} us late", self.latest)?;
         let (sent, retries, refused) = (self.sent, self.retries, self.over_budget);
         writeln!(out, "sent to the service: {sent}, again: {retries}, not again for the budget: {refused}")?;
         writeln!(out, "retries at once: {}", self.retries_at_once)?;

@@ -133,8 +133,8 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, 
         respond.send_reset(Reason::REFUSED_STREAM);
         return Ok(());
     }
-    // What came before may hold a reset: it is read first.
-    tokio::task::yield_now().await;
+    // A reset may have come meanwhile, above all while the process was stopped: the socket is looked at first.
+    tokio::time::sleep(Duration::from_millis(1)).await;
     let is_left = poll_fn(|cx| Poll::Ready(respond.poll_reset(cx).is_ready())).await;
     if is_left {
         return Ok(());
