@@ -164,6 +164,7 @@ pub async fn stream(run: &mut Run, line: &mut Line<'_>, answer: Answer) -> Resul
             }
             return Ok(Streamed::Over);
         }
+        _ if is_whole(run, line, &ended) => return Box::pin(end_whole(run, line)).await,
         Ok(Err(broken)) => why_broken(broken)?,
         Err(Interrupt::ClientGone) => return Err(Interrupt::ClientGone),
         Err(Interrupt::TimedOut) => {
@@ -177,6 +178,30 @@ pub async fn stream(run: &mut Run, line: &mut Line<'_>, answer: Answer) -> Resul
         return Ok(end_call(run, line, reason, detail));
     }
     Ok(break_off(run, line, reason, detail))
+}
+
+/// Whether the service broke off, or says nothing more, and all that the head announced was handed to a client on
+/// HTTP/1.1, which takes the answer for whole by its length.
+fn is_whole(run: &Run, line: &Line<'_>, ended: &Result<Result<(), Broken>, Interrupt>) -> bool {
+    let is_services = match ended {
+        Ok(Err(Broken::Source(_))) => true,
+        Err(Interrupt::TimedOut) => run.download.waits_for() == WaitsFor::Source,
+        _ => false,
+    };
+    let is_all = run.response.framing == Framing::Length(run.download.carried);
+    is_services && is_all && matches!(line.client, Inbound::H1(_))
+}
+
+/// The service's stream broke behind the body (HTTP/2 ends it apart from its length): no cut would show the client
+/// anything, a close would only cost it its next request.
+async fn end_whole(run: &mut Run, line: &mut Line<'_>) -> Result<Streamed, Interrupt> {
+    run.call = None;
+    let due = line.due(line.plan.bounds.write);
+    let mut nothing = BodyBuffer::default();
+    let sent = line.wait(due, |cx, client| client.poll_send(cx, &mut nothing, true)).await?;
+    sent.map_err(|_| Interrupt::ClientGone)?;
+    run.exchange.operator_detail = Detail::operator("the service broke off behind the whole body").operator;
+    Ok(Streamed::Over)
 }
 
 /// Whether the answer under way is one to a gRPC client that reads trailers, and nobody edits it.
