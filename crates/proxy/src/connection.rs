@@ -15,6 +15,7 @@ use crate::answer::{refusal, stamp};
 use crate::connection_h2::serve_h2;
 use crate::exchange::{Interrupt, Line, Peer, Run};
 use crate::finish::Finish;
+use crate::places::Place;
 use crate::raw::serve_raw;
 use crate::request::handle;
 use crate::routing::identify;
@@ -22,8 +23,8 @@ use crate::secure::{Secured, shake_hands};
 use crate::worker::{Phase, Registered, Worker};
 
 /// How long, and how many bytes, a closing connection still listens so that the last answer is not lost to a reset.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 16 * 1024 * 1024;
+pub const LINGER: Duration = Duration::from_secs(1);
+pub const LINGER_BYTES: usize = 16 * 1024 * 1024;
 
 /// When the worker closes idle connections, a request may be on its way already: for so long one is still taken.
 const LAST_CALL: Duration = Duration::from_millis(50);
@@ -34,7 +35,15 @@ const FIRST_CALL: Duration = Duration::from_secs(1);
 const WARM: Duration = Duration::from_secs(1);
 
 /// Serves one connection to its end.
-pub async fn serve(stream: Stream, peer: std::net::SocketAddr, listener: usize, worker: Rc<Worker>) {
+///
+/// `_place`: what it takes up of the listener, until it ends.
+pub async fn serve(
+    stream: Stream,
+    peer: std::net::SocketAddr,
+    listener: usize,
+    _place: Place,
+    worker: Rc<Worker>,
+) {
     let registered = worker.register();
     let Some(stream) = Box::pin(enter(stream, peer, listener, &worker, &registered)).await else { return };
     let peer = Rc::new(Peer::new(peer, Secured::of(&stream)));
@@ -395,7 +404,7 @@ async fn drain_body(line: &mut Line<'_>) -> Result<(), ()> {
 }
 
 /// Ends our side, then listens for a moment: a reset would destroy the answer that is still on its way.
-async fn linger(inbound: Inbound, deadline: &mut Deadline, worker: &Worker) {
+pub async fn linger(inbound: Inbound, deadline: &mut Deadline, worker: &Worker) {
     let Inbound::H1(mut server) = inbound else { return };
     let due = worker.due(LINGER);
     let mut discarded = 0;

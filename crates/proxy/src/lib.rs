@@ -13,9 +13,11 @@ mod exchange;
 mod fallback;
 mod finish;
 mod fleet;
+mod flood;
 mod forward;
 mod forwarded;
 mod grpc;
+mod places;
 mod problem;
 mod pump;
 mod raw;
@@ -34,7 +36,9 @@ mod worker;
 pub use chain::{Chain, Link, Reached};
 pub use exchange::Run;
 pub use fleet::{Fleet, FleetOptions};
+pub use flood::FloodRules;
 pub use forwarded::ForwardedRules;
+pub use places::Places;
 pub use problem::problem_json;
 pub use raw::{RawPlan, RawTo, ServerNames};
 pub use request::handle;
@@ -48,7 +52,7 @@ pub use service::{
     Sticky, StickyKey, Subset, SuccessRate, Tick, Whereabouts,
 };
 pub use snapshot::{
-    DeadlineScope, FallbackStep, Gateway, ListenerBounds, ListenerPlan, PathEdit, Route, RouteTimes, Rung,
-    Snapshot, TimesOverride, To, Upgrades,
+    BodyRate, DeadlineScope, FallbackStep, Gateway, ListenerBounds, ListenerPlan, PathEdit, Route,
+    RouteTimes, Rung, Snapshot, TimesOverride, To, Upgrades,
 };
 pub use worker::{Phase, Worker};

@@ -3,7 +3,6 @@
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::ops::ControlFlow;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -18,7 +17,7 @@ use narthex_wire::{Head, Known, Lines};
 use slab::Slab;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::accept;
+use crate::accept::{self, Newcomer};
 use crate::exchange::Run;
 use crate::service::Pools;
 use crate::snapshot::Snapshot;
@@ -49,11 +48,7 @@ pub enum Command {
         done: oneshot::Sender<()>,
     },
     /// A connection that another worker accepted.
-    Connection {
-        stream: OwnedFd,
-        peer: std::net::SocketAddr,
-        listener: usize,
-    },
+    Connection(Newcomer),
     Enter(Phase),
     /// Ready when no connection is left.
     Emptied(oneshot::Sender<()>),
@@ -147,6 +142,8 @@ pub struct Worker {
     waiting: RefCell<Vec<oneshot::Sender<()>>>,
     tunnels: tunnel::Places,
     phase: Cell<Phase>,
+    /// Connections that are being told why they are turned away.
+    turning_away: Cell<usize>,
     random: Cell<u64>,
     position: Cell<u32>,
     now: Cell<u64>,
@@ -175,6 +172,7 @@ impl Worker {
             waiting: RefCell::default(),
             tunnels: tunnel::Places::default(),
             phase: Cell::new(Phase::Serving),
+            turning_away: Cell::new(0),
             random: Cell::new(random),
             position: Cell::new((random >> 32) as u32),
             now: Cell::new(1),
@@ -246,7 +244,7 @@ impl Worker {
             }
             Command::Listen { listener, socket } => self.listen(listener, socket),
             Command::Unlisten { listener, done } => self.unlisten(listener, done),
-            Command::Connection { stream, peer, listener } => accept::adopt(stream, peer, listener, self),
+            Command::Connection(newcomer) => accept::adopt(newcomer, self),
             Command::Enter(phase) => self.enter(phase),
             Command::Emptied(done) => {
                 self.waiting.borrow_mut().push(done);
@@ -389,10 +387,6 @@ impl Worker {
         Registered { key: self.connections.borrow_mut().insert(None), worker: Rc::clone(self) }
     }
 
-    pub fn all_connections(&self) -> usize {
-        self.load.all()
-    }
-
     /// The worker that should have the next connection instead of this one.
     pub fn less_loaded(&self, uneven: usize) -> Option<usize> {
         if self.load.0.len() == 1 {
@@ -405,8 +399,8 @@ impl Worker {
     }
 
     /// `Err`: the other worker's queue is full; here is the connection back.
-    pub fn hand_over(&self, other: usize, command: Command) -> Result<(), OwnedFd> {
-        let full = match self.others[other].try_send(command) {
+    pub fn hand_over(&self, other: usize, newcomer: Newcomer) -> Result<(), Newcomer> {
+        let full = match self.others[other].try_send(Command::Connection(newcomer)) {
             Ok(()) => {
                 self.metrics().handed_over.add(1);
                 return Ok(());
@@ -416,7 +410,7 @@ impl Worker {
             }
         };
         match full {
-            Command::Connection { stream, .. } => Err(stream),
+            Command::Connection(newcomer) => Err(newcomer),
             _ => Ok(()),
         }
     }
@@ -477,6 +471,11 @@ impl Worker {
                 waker.wake_by_ref();
             }
         }
+    }
+
+    /// How many connections are being told why they are turned away.
+    pub fn turning_away(&self) -> &Cell<usize> {
+        &self.turning_away
     }
 
     pub fn tunnels(&self) -> &tunnel::Places {

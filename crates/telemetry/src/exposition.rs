@@ -5,7 +5,8 @@ use std::fmt::{self, Write};
 use crate::catalogue::CLASSES;
 use crate::counter::SHARED_BUCKETS;
 use crate::{
-    CertificateState, Counter, Histogram, InstanceState, Metrics, ProcessState, TunnelEnd, WorkerMetrics,
+    CertificateState, Counter, FloodKind, Histogram, InstanceState, Metrics, ProcessState, TunnelEnd,
+    TurnedAway, WorkerMetrics,
 };
 
 impl Metrics {
@@ -219,7 +220,26 @@ fn write_workers(metrics: &Metrics, out: &mut String) -> fmt::Result {
             writeln!(out, "{name}{{worker=\"{worker}\"}} {}", pick(cells).read())?;
         }
     }
-    write_tunnels(metrics, out)
+    write_tunnels(metrics, out)?;
+    write_edge(metrics, out)
+}
+
+/// What was turned away, or cut off, at the edge.
+fn write_edge(metrics: &Metrics, out: &mut String) -> fmt::Result {
+    let sum = |pick: &dyn Fn(&WorkerMetrics) -> u64| metrics.workers.iter().map(pick).sum::<u64>();
+    let name = "narthex_connections_refused_total";
+    head(out, name, "counter", "Connections closed before their first request, by the bound.")?;
+    for why in TurnedAway::ALL {
+        let count = sum(&|worker| worker.turned_away[why as usize].read());
+        writeln!(out, "{name}{{bound=\"{}\"}} {count}", why.as_str())?;
+    }
+    let name = "narthex_http2_floods_total";
+    head(out, name, "counter", "HTTP/2 connections ended by ENHANCE_YOUR_CALM, by what was too much.")?;
+    for kind in FloodKind::ALL {
+        let count = sum(&|worker| worker.floods[kind as usize].read());
+        writeln!(out, "{name}{{kind=\"{}\"}} {count}", kind.as_str())?;
+    }
+    Ok(())
 }
 
 fn write_tunnels(metrics: &Metrics, out: &mut String) -> fmt::Result {

@@ -9,8 +9,8 @@ mod json;
 
 pub use access::{AccessLog, AccessRecord, AccessSink, AccessWriter, TlsRecord};
 pub use catalogue::{
-    CertificateState, InstanceState, Metrics, ProcessState, RouteSeries, ServiceSeries, ServiceState,
-    TunnelEnd, WorkerMetrics,
+    CertificateState, FloodKind, InstanceState, Metrics, ProcessState, RouteSeries, ServiceSeries,
+    ServiceState, TunnelEnd, TurnedAway, WorkerMetrics,
 };
 pub use counter::{Counter, Histogram, SHARED_BUCKETS};
 pub use date::{DateCache, http_date};

@@ -9,7 +9,8 @@ use narthex_contract::ServiceId;
 use narthex_document::{Diagnostic, Name, Spanned};
 use narthex_net::H2Limits;
 use narthex_proxy::{
-    ForwardedRules, Gateway, ListenerBounds, ListenerPlan, Protocol, RawPlan, RawTo, ServerNames, Service,
+    BodyRate, FloodRules, ForwardedRules, Gateway, ListenerBounds, ListenerPlan, Protocol, RawPlan, RawTo,
+    ServerNames, Service,
 };
 use narthex_router::{HostProblem, HostTable};
 use narthex_wire::{Limits, ProxyProtocol};
@@ -67,6 +68,7 @@ pub(super) fn compile(
             raw: raw(work, services, listener),
             tls,
             redirect: listener.redirect_to_https.as_ref().map(|port| port.get()),
+            places: Arc::clone(work.keep.places.entry(name.to_string()).or_default()),
         }));
         specs.push(ListenerSpec { index, name: name.to_string(), address });
     }
@@ -177,6 +179,12 @@ fn bounds(listener: &config::Listener) -> ListenerBounds {
         write: bounds.write_time.0,
         half_close: listener.half_close,
         connections: bounds.connections as usize,
+        connections_per_ip: bounds.connections_per_ip,
+        floods: FloodRules { resets: bounds.resets, control_frames: bounds.control_frames },
+        body_rate: BodyRate {
+            rate: bounds.body_rate.0,
+            grace: u64::try_from(bounds.body_grace.0.as_nanos()).unwrap_or(u64::MAX),
+        },
         requests_per_connection: u64::from(bounds.requests_per_connection),
         body_bytes: bounds.body_bytes.0,
         drain_bytes: bounds.drain_bytes.0,
