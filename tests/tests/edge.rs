@@ -168,6 +168,73 @@ fn a_connection_ends_in_good_order_after_its_last_request() {
     scene.gateway.stop();
 }
 
+/// A gateway with one fixed answer and these settings of `overload`.
+fn loaded(overload: &str) -> (Gateway, SocketAddr, SocketAddr) {
+    let config = format!(
+        "narthex: 1\nadmin: {{ address: \"127.0.0.1:0\" }}\noverload: {{ {overload} }}\n\
+         listeners: {{ main: {{ address: \"127.0.0.1:0\" }} }}\n\
+         gateways: {{ g: {{ listeners: [main], routes: {{ all: {{ match: \"/{{rest=**}}\", public: true, \
+         to: {{ reply: {{ status: 200 }} }} }} }} }} }}\n"
+    );
+    let gateway = Gateway::start(&config).unwrap_or_else(|error| panic!("{error}"));
+    let (address, admin) = (gateway.address("main").unwrap(), gateway.admin().unwrap());
+    (gateway, address, admin)
+}
+
+fn admin_says(admin: SocketAddr, path: &str) -> narthex_testkit::Response {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    RawClient::connect(admin).unwrap().exchange(request).unwrap()
+}
+
+#[test]
+fn past_the_watermark_of_connections_new_requests_are_shed_and_then_answered_again() {
+    let (gateway, address, admin) = loaded("connections: 3, retry_after: 7s");
+    let mut held: Vec<_> = (0..4).map(|_| RawClient::connect(address).unwrap()).collect();
+    let is = |what: serde_json::Value| {
+        eventually("the state", PATIENCE, || {
+            (admin_says(admin, "/status").json()["overloaded"] == what).then_some(())
+        });
+    };
+    is("connections".into());
+    let mut shed = held.pop().unwrap();
+    let answer = shed.exchange(GET).unwrap();
+    let said = answer.json();
+    assert_eq!(
+        (answer.status, &said["reason"], &said["detail"]),
+        (503, &"overloaded".into(), &"connections".into())
+    );
+    assert_eq!((answer.field("retry-after"), answer.field("connection")), (Some("7"), Some("close")));
+    shed.expect_close().unwrap();
+    for path in ["/livez", "/readyz", "/metrics"] {
+        assert_eq!(admin_says(admin, path).status, 200, "{path}");
+    }
+    held.truncate(1);
+    is(serde_json::Value::Null);
+    assert_eq!(held[0].exchange(GET).unwrap().status, 200);
+    let metrics = admin_says(admin, "/metrics").text();
+    for line in ["narthex_overloaded 0", "narthex_refused_total{reason=\"overloaded\"} 1"] {
+        assert!(metrics.lines().any(|known| known == line), "{line}: {metrics}");
+    }
+    gateway.stop();
+}
+
+#[test]
+fn past_the_watermark_of_memory_new_requests_are_shed_on_http2_too() {
+    let (gateway, address, _) = loaded("memory: 1MiB");
+    let text = eventually("memory is looked at", PATIENCE, || {
+        let answer = RawClient::connect(address).unwrap().exchange(GET).unwrap();
+        (answer.status == 503).then(|| answer.text())
+    });
+    assert!(text.contains("\"detail\":\"memory\""), "{text}");
+    run(async {
+        let mut client = connect(address).await.ready().await.unwrap();
+        let (response, _) = client.send_request(request("GET", "/").body(()).unwrap(), true).unwrap();
+        let answer = read(response).await.unwrap();
+        assert_eq!((answer.status, answer.field("retry-after")), (503, "5"));
+    });
+    gateway.stop();
+}
+
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// `GET / http`, authority `a`, with HPACK's static table.
 const FIELDS: &[u8] = &[0x82, 0x86, 0x84, 0x41, 0x01, b'a'];

@@ -163,6 +163,9 @@ pub mod core {
         SERVICE_BUSY = "service_busy" 503 Service "The service is busy.",
             means "Every instance of the service is at its bound of connections or requests.",
             do "Add instances or raise `max_connections` or `max_requests`.";
+        OVERLOADED = "overloaded" 503 Gateway "The gateway is overloaded.",
+            means "The gateway's memory or its connections are past the watermark of `overload`; the detail says which. New requests are shed before anything is done for them, those in work go on. `Retry-After` says when it is worth asking again.",
+            do "`narthex status` and the log say since when. More instances of the gateway, more memory, or a lower rate of requests; is a bound (`buffered_body_bytes`, `connections`) set too high for this machine?";
         CIRCUIT_OPEN = "circuit_open" 503 Service "The service is not asked for the moment.",
             means "The service's `breaker` found it failing or slow: its circuit is open, half open or rising. `Retry-After` says when it is worth asking again.",
             do "Look at the service: the log has a line with the cause at each change of its circuit; `narthex status` shows how it stands.";

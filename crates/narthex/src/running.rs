@@ -15,6 +15,9 @@ use tokio::runtime::Runtime;
 /// How often the files of certificates are looked at.
 const CERTIFICATES: Duration = Duration::from_millis(500);
 
+/// How often memory and connections are looked at.
+const LOAD: Duration = Duration::from_millis(100);
+
 /// Where the configuration is.
 #[derive(Debug, Clone)]
 pub enum ConfigInput {
@@ -201,6 +204,15 @@ async fn start(options: &StartOptions) -> Result<(Arc<Control>, Option<SocketAdd
             tokio::time::sleep(CERTIFICATES).await;
             let Some(control) = followed.upgrade() else { return };
             control.follow_certificates().await;
+        }
+    });
+    let loaded = Arc::downgrade(&control);
+    tokio::spawn(async move {
+        loop {
+            let Some(control) = loaded.upgrade() else { return };
+            control.follow_load();
+            drop(control);
+            tokio::time::sleep(LOAD).await;
         }
     });
     let tidied = Arc::downgrade(&control);

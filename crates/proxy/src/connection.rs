@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use narthex_contract::{Detail, Reason, core};
 use narthex_net::{BodyBuffer, Deadline, H1Server, HeadError, Inbound, Stream};
-use narthex_wire::{ParseError, Version};
+use narthex_wire::{Known, Name, ParseError, Version};
 
 use crate::answer::{refusal, stamp};
 use crate::connection_h2::serve_h2;
@@ -20,6 +20,7 @@ use crate::raw::serve_raw;
 use crate::request::handle;
 use crate::routing::identify;
 use crate::secure::{Secured, shake_hands};
+use crate::shedding::Excess;
 use crate::worker::{Phase, Registered, Worker};
 
 /// How long, and how many bytes, a closing connection still listens so that the last answer is not lost to a reset.
@@ -92,16 +93,8 @@ pub async fn serve(
             Next::Http2(first) => {
                 let Inbound::H1(server) = inbound else { return };
                 if plan.bounds.http2 {
-                    Box::pin(serve_h2(
-                        server.into_stream(),
-                        first,
-                        listener,
-                        &plan,
-                        peer,
-                        &worker,
-                        &registered,
-                    ))
-                    .await;
+                    let stream = server.into_stream();
+                    Box::pin(serve_h2(stream, first, listener, &plan, peer, &worker, &registered)).await;
                 }
                 return;
             }
@@ -280,6 +273,10 @@ async fn h1_exchange(mut line: Line<'_>) -> Next {
         Ok(Err(_)) | Err(_) => return Next::Drop,
     }
     finish.protocol = finish.exchange.request.version;
+    if let Some(excess) = line.worker.shedding().excess() {
+        finish.is_client_gone = shed(&mut finish, &mut line, excess).await.is_err();
+        return Next::Close;
+    }
     let ended = guarded(&mut finish, &mut line).await;
     finish.is_client_gone = ended == Ended::ClientGone;
     drop(finish);
@@ -355,6 +352,13 @@ pub async fn refuse_head(mut finish: Finish, mut line: Line<'_>, error: ParseErr
     let sent = answer_bare(&mut finish, &mut line, reason, detail).await;
     finish.is_client_gone = sent.is_err();
     Next::Close
+}
+
+/// Refuses a request before anything is done for it, because the gateway has too much to do.
+pub async fn shed(run: &mut Run, line: &mut Line<'_>, excess: Excess) -> Result<(), ()> {
+    let seconds = line.worker.shedding().retry_after().to_string();
+    let detail = Detail::client(excess.as_str()).field(Name::known(Known::RetryAfter), seconds);
+    answer_bare(run, line, core::OVERLOADED, detail).await
 }
 
 /// An answer outside of any route: no policies, and the connection closes.

@@ -10,7 +10,7 @@ use narthex_net::{Accepted, Deadline, H2Server, H2ServerStream, HeadError, Inbou
 use narthex_telemetry::FloodKind;
 use narthex_wire::Version;
 
-use crate::connection::{Ended, LINGER, LINGER_BYTES, guarded, refuse_head};
+use crate::connection::{Ended, LINGER, LINGER_BYTES, guarded, refuse_head, shed};
 use crate::exchange::{Line, Peer};
 use crate::finish::Finish;
 use crate::flood::Floods;
@@ -104,7 +104,9 @@ impl Driver<'_> {
     ) -> Option<Result<Accepted, narthex_net::H2Error>> {
         poll_fn(|cx| {
             self.registered.note(cx.waker());
-            if self.worker.phase() != Phase::Serving && !course.is_drained {
+            let is_wanted =
+                self.worker.phase() == Phase::Serving && self.worker.shedding().excess().is_none();
+            if !is_wanted && !course.is_drained {
                 self.drain(course);
             }
             let accepted = self.server.poll_accept(cx);
@@ -191,6 +193,9 @@ async fn h2_exchange(accepted: Accepted, listener: usize, peer: &Peer, worker: &
         close: false,
     };
     match read {
+        Ok(()) if let Some(excess) = worker.shedding().excess() => {
+            finish.is_client_gone = shed(&mut finish, &mut line, excess).await.is_err();
+        }
         Ok(()) => finish.is_client_gone = guarded(&mut finish, &mut line).await == Ended::ClientGone,
         Err(HeadError::Malformed(error)) => {
             refuse_head(finish, line, error).await;

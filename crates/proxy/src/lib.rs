@@ -26,6 +26,7 @@ mod request;
 mod routing;
 mod secure;
 mod service;
+mod shedding;
 mod snapshot;
 mod stream;
 mod tunnel;
@@ -51,6 +52,7 @@ pub use service::{
     Protocol, RetryRules, Rules, SameSite, Service, ServiceTimes, Settings, Slow, Spread, State, StatusSet,
     Sticky, StickyKey, Subset, SuccessRate, Tick, Whereabouts,
 };
+pub use shedding::{Excess, Shedding};
 pub use snapshot::{
     BodyRate, DeadlineScope, FallbackStep, Gateway, ListenerBounds, ListenerPlan, PathEdit, Route,
     RouteTimes, Rung, Snapshot, TimesOverride, To, Upgrades,

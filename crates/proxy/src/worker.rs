@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::accept::{self, Newcomer};
 use crate::exchange::Run;
 use crate::service::Pools;
+use crate::shedding::Shedding;
 use crate::snapshot::Snapshot;
 use crate::tunnel;
 
@@ -89,6 +90,7 @@ pub struct Seed {
     pub load: Arc<Load>,
     pub others: Vec<mpsc::Sender<Command>>,
     pub first: Arc<Snapshot>,
+    pub shedding: Arc<Shedding>,
 }
 
 /// The parts of a listener's accepting task.
@@ -154,6 +156,7 @@ pub struct Worker {
     access: Option<(RefCell<AccessLog>, Arc<AccessWriter>)>,
     load: Arc<Load>,
     others: Vec<mpsc::Sender<Command>>,
+    shedding: Arc<Shedding>,
 }
 
 impl Worker {
@@ -182,6 +185,7 @@ impl Worker {
             access: seed.access.map(|(log, writer)| (RefCell::new(log), writer)),
             load: seed.load,
             others: seed.others,
+            shedding: seed.shedding,
         }
     }
 
@@ -471,6 +475,11 @@ impl Worker {
                 waker.wake_by_ref();
             }
         }
+    }
+
+    /// Whether new requests are shed.
+    pub fn shedding(&self) -> &Shedding {
+        &self.shedding
     }
 
     /// How many connections are being told why they are turned away.

@@ -281,6 +281,10 @@ pub struct ProcessState {
     pub config_refused: u64,
     pub log_dropped: u64,
     pub services: Vec<ServiceState>,
+    /// New requests are shed.
+    pub is_overloaded: bool,
+    /// Times that this began.
+    pub overloads: u64,
 }
 
 /// A service's instances at one moment.

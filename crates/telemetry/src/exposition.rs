@@ -290,7 +290,7 @@ fn write_tls(metrics: &Metrics, out: &mut String) -> fmt::Result {
 }
 
 fn write_process(process: &ProcessState, out: &mut String) -> fmt::Result {
-    let all: [(&str, &str, &str, f64); 8] = [
+    let all: [(&str, &str, &str, f64); 10] = [
         ("process_resident_memory_bytes", "gauge", "Resident memory.", process.resident_bytes as f64),
         ("process_open_fds", "gauge", "Open descriptors.", process.open_descriptors as f64),
         ("process_cpu_seconds_total", "counter", "Processor time, user and system.", process.cpu_seconds),
@@ -312,6 +312,18 @@ fn write_process(process: &ProcessState, out: &mut String) -> fmt::Result {
             "counter",
             "Configurations that were refused.",
             process.config_refused as f64,
+        ),
+        (
+            "narthex_overloaded",
+            "gauge",
+            "1 while new requests are shed because the gateway has too much to do.",
+            f64::from(u8::from(process.is_overloaded)),
+        ),
+        (
+            "narthex_overloads_total",
+            "counter",
+            "Times that new requests began to be shed.",
+            process.overloads as f64,
         ),
         (
             "narthex_access_log_dropped_total",
