@@ -235,6 +235,83 @@ fn past_the_watermark_of_memory_new_requests_are_shed_on_http2_too() {
     gateway.stop();
 }
 
+/// A gateway on a listener with these settings, in front of a service that echoes; and its log of what it saw.
+fn proxied(listener: &str) -> Scene {
+    let service = FakeService::start(answer::echo());
+    let config = format!(
+        "narthex: 1\nadmin: {{ address: \"127.0.0.1:0\" }}\n\
+         listeners: {{ main: {{ address: \"127.0.0.1:0\", {listener} }} }}\n\
+         services: {{ s: {{ url: \"{}\" }} }}\n\
+         gateways: {{ g: {{ listeners: [main], routes: {{ all: {{ match: \"/{{rest=**}}\", public: true, to: s, \
+         policies: [ ip_access: {{ deny: [ 192.0.2.66 ] }} ] }} }} }} }}\n",
+        service.url()
+    );
+    let gateway = Gateway::start(&config).unwrap_or_else(|error| panic!("{error}"));
+    let address = gateway.address("main").expect("it listens");
+    Scene { gateway, address, _service: service }
+}
+
+#[test]
+fn a_listed_balancer_says_who_the_client_is() {
+    let scene = proxied("proxy_protocol: { from: [ 127.0.0.1 ] }, bounds: { connections_per_ip: 1 }");
+    let header = |version: narthex_wire::ProxyProtocol, client: &str| {
+        version.header(client.parse().unwrap(), "198.51.100.1:80".parse().unwrap())
+    };
+    let mut held = Vec::new();
+    for (version, client, seen) in [
+        (narthex_wire::ProxyProtocol::V1, "192.0.2.7:1234", "192.0.2.7"),
+        (narthex_wire::ProxyProtocol::V2, "192.0.2.8:1234", "192.0.2.8"),
+        (narthex_wire::ProxyProtocol::V2, "[2001:db8::7]:1234", "2001:db8::7"),
+    ] {
+        let mut client_socket = scene.client();
+        // However the header is cut.
+        client_socket.send_bytewise(header(version, client)).unwrap();
+        assert_eq!(client_socket.exchange(GET).unwrap().status, 200);
+        let log = scene._service.log();
+        assert_eq!(log.last().unwrap().field("x-forwarded-for"), Some(seen));
+        held.push(client_socket);
+    }
+    // Policies see him, and bounds count him.
+    let mut denied = scene.client();
+    denied.send(header(narthex_wire::ProxyProtocol::V1, "192.0.2.66:1")).unwrap();
+    assert_eq!(denied.exchange(GET).unwrap().status, 403);
+    let mut second = scene.client();
+    second.send(header(narthex_wire::ProxyProtocol::V2, "192.0.2.7:99")).unwrap();
+    second.expect_close().unwrap();
+    assert_eq!(scene.counted("narthex_connections_refused_total{bound=\"connections_per_ip\"}"), 1);
+    scene.gateway.stop();
+}
+
+#[test]
+fn a_listed_balancer_that_says_nothing_is_refused() {
+    let scene = proxied("proxy_protocol: { from: [ 127.0.0.0/8 ] }, bounds: { proxy_header_time: 200ms }");
+    let count = || scene.counted("narthex_connections_refused_total{bound=\"proxy_protocol\"}");
+    for (at, bytes) in
+        [GET, "PROXY TCP4 192.0.2.1", "PROXY TCP4 nobody 1.1.1.1 1 1\r\n", ""].into_iter().enumerate()
+    {
+        let mut client = scene.client();
+        client.send(bytes).unwrap();
+        client.expect_close().unwrap();
+        eventually("it is counted", PATIENCE, || (count() == at as u64 + 1).then_some(()));
+    }
+    let mut client = scene.client();
+    client.send("PROXY TCP4 192.0.2.1").unwrap();
+    client.half_close().unwrap();
+    client.expect_close().unwrap();
+    scene.gateway.stop();
+}
+
+#[test]
+fn a_header_of_nobody_who_is_listed_is_a_malformed_request() {
+    let scene = proxied("proxy_protocol: { from: [ 10.0.0.0/8 ] }");
+    connected(&scene);
+    for header in ["PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", "\r\n\r\n\0\r\nQUIT\n!\x11\0\0"] {
+        let answer = scene.client().exchange(format!("{header}{GET}")).unwrap();
+        assert_eq!((answer.status, &answer.json()["reason"]), (400, &"bad_request".into()), "{header:?}");
+    }
+    scene.gateway.stop();
+}
+
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// `GET / http`, authority `a`, with HPACK's static table.
 const FIELDS: &[u8] = &[0x82, 0x86, 0x84, 0x41, 0x01, b'a'];

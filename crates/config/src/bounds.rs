@@ -71,6 +71,8 @@ bounds! {
         requests_per_connection: u32 = 100_000, " Requests on one connection, which is then closed in good order: `Connection: close`, GOAWAY.";
         handshakes: u32 = 1_000, " TLS handshakes of the listener that may be under way; beyond, new connections are closed at once.";
         handshake_time: Time = Time::from_secs(10), " Time for a whole TLS handshake; beyond, the connection is closed.";
+        proxy_header_bytes: ByteSize = ByteSize::kib(1), " Bytes of a header of the PROXY protocol; beyond, the connection is closed.";
+        proxy_header_time: Time = Time::from_secs(5), " Time for a whole header of the PROXY protocol; beyond, the connection is closed.";
         sessions: u32 = 10_000, " TLS sessions without tickets that are remembered, for each entry of `clients`.";
         streams: u32 = 100, " Concurrent HTTP/2 streams of one connection (SETTINGS_MAX_CONCURRENT_STREAMS).";
         reset_streams: u32 = 50, " HTTP/2 streams that the client has reset before the gateway looked at them; beyond, GOAWAY `ENHANCE_YOUR_CALM` (rapid reset).";

@@ -37,7 +37,7 @@ pub use gateway::{
 };
 pub use health::{Failures, Health, HealthKind, Outliers, StatusRange, SuccessRate};
 pub use kind::{Mode, PolicyDef, no_settings};
-pub use listener::{Forwarded, HttpVersion, Listener, TrustedProxy};
+pub use listener::{Forwarded, HttpVersion, Listener, ProxyFrom, TrustedProxy};
 pub use load::{LoadOptions, Loaded, load, load_text};
 pub use matching::{ClientKind, Match, MatchMap, Method, Methods, Predicate};
 pub use narthex_document::Kind;

@@ -129,7 +129,7 @@ pub mod core {
             do "A slow client, a broken network, or somebody who wants to hold connections; raise `body_idle_time`, or lower `body_rate`, if such clients are expected.";
         TOO_MANY_CONNECTIONS = "too_many_connections" 503 Client "Too many connections.",
             means "The listener has as many connections as `connections` allows, or the client has as many as `connections_per_ip`; the detail says which. The connection is closed before its first request.",
-            do "Look at who is connected: a client without keep-alive, a proxy in front (then `trusted_proxies` do not help: raise `connections_per_ip`, or let it speak the PROXY protocol), an attack. Otherwise raise the bound.";
+            do "Look at who is connected: a client without keep-alive, a balancer in front (raise `connections_per_ip`, or let it speak the PROXY protocol), an attack. Otherwise raise the bound.";
         VERSION_UNSUPPORTED = "version_unsupported" 505 Client "This HTTP version is not supported.",
             means "The request line asks for an HTTP version other than 1.0 and 1.1.",
             do "Fix the client.";

@@ -87,11 +87,36 @@ fn admit(stream: OwnedFd, peer: SocketAddr, index: usize, worker: &Rc<Worker>) -
         turn_away(stream, plan, TurnedAway::Connections, worker);
         return None;
     };
-    if !place.count(peer.ip(), plan.bounds.connections_per_ip) {
+    let is_proxied = plan.proxied.as_ref().is_some_and(|rules| rules.covers(peer.ip()));
+    // On whose behalf it comes is not known yet.
+    if !is_proxied && !place.count(peer.ip(), plan.bounds.connections_per_ip) {
         turn_away(stream, plan, TurnedAway::ConnectionsPerIp, worker);
         return None;
     }
     Some(Newcomer { stream, peer, listener: index, place })
+}
+
+/// Who the client is of a connection that a balancer passes on; of any other, the peer. `None`: it is turned away.
+pub async fn client_of(
+    stream: &mut Stream,
+    peer: SocketAddr,
+    plan: &ListenerPlan,
+    place: &mut Place,
+    worker: &Worker,
+) -> Option<SocketAddr> {
+    let Some(rules) = plan.proxied.as_ref().filter(|rules| rules.covers(peer.ip())) else {
+        return Some(peer);
+    };
+    let why = match rules.client(stream, peer, worker).await {
+        Ok(client) if place.count(client.ip(), plan.bounds.connections_per_ip) => return Some(client),
+        Ok(_) => TurnedAway::ConnectionsPerIp,
+        Err(what) => {
+            tracing::debug!(%peer, what, "a connection without a header of the PROXY protocol");
+            TurnedAway::ProxyProtocol
+        }
+    };
+    worker.metrics().turned_away(why);
+    None
 }
 
 /// Closes a connection. A client that speaks HTTP in the clear is told why, as long as that is cheap; a handshake, only

@@ -11,6 +11,7 @@ use narthex_contract::{Detail, Reason, core};
 use narthex_net::{BodyBuffer, Deadline, H1Server, HeadError, Inbound, Stream};
 use narthex_wire::{Known, Name, ParseError, Version};
 
+use crate::accept::client_of;
 use crate::answer::{refusal, stamp};
 use crate::connection_h2::serve_h2;
 use crate::exchange::{Interrupt, Line, Peer, Run};
@@ -37,16 +38,17 @@ const WARM: Duration = Duration::from_secs(1);
 
 /// Serves one connection to its end.
 ///
-/// `_place`: what it takes up of the listener, until it ends.
+/// `place`: what it takes up of the listener, until it ends.
 pub async fn serve(
     stream: Stream,
     peer: std::net::SocketAddr,
     listener: usize,
-    _place: Place,
+    mut place: Place,
     worker: Rc<Worker>,
 ) {
     let registered = worker.register();
-    let Some(stream) = Box::pin(enter(stream, peer, listener, &worker, &registered)).await else { return };
+    let entered = Box::pin(enter(stream, peer, listener, &mut place, &worker, &registered)).await;
+    let Some((stream, peer)) = entered else { return };
     let peer = Rc::new(Peer::new(peer, Secured::of(&stream)));
     if stream.speaks_h2() {
         let Some(plan) = worker.snapshot().listener(listener).cloned() else { return };
@@ -103,16 +105,18 @@ pub async fn serve(
     Box::pin(linger(inbound, &mut deadline, &worker)).await;
 }
 
-/// What comes before HTTP: the TLS handshake. `None`: it failed, or the listener passes connections through and this one
+/// What comes before HTTP: the balancer's header, the TLS handshake. `None`: one of them failed, or the listener passes connections through and this one
 /// is over.
 async fn enter(
-    stream: Stream,
+    mut stream: Stream,
     peer: std::net::SocketAddr,
     listener: usize,
+    place: &mut Place,
     worker: &Rc<Worker>,
     registered: &Registered,
-) -> Option<Stream> {
+) -> Option<(Stream, std::net::SocketAddr)> {
     let plan = worker.snapshot().listener(listener).cloned()?;
+    let peer = client_of(&mut stream, peer, &plan, place, worker).await?;
     if let Some(raw) = &plan.raw {
         serve_raw(stream, peer, &plan, raw, worker, registered).await;
         return None;
@@ -120,9 +124,9 @@ async fn enter(
     match plan.tls.clone() {
         Some(tls) => {
             drop(plan);
-            shake_hands(stream, &tls, worker).await
+            shake_hands(stream, &tls, worker).await.map(|stream| (stream, peer))
         }
-        None => Some(stream),
+        None => Some((stream, peer)),
     }
 }
 

@@ -10,8 +10,8 @@ use narthex_telemetry::RouteSeries;
 use narthex_wire::Limits;
 
 use crate::{
-    Chain, FloodRules, ForwardedRules, ListenerTls, Places, RawPlan, RetryRules, Service, ServiceTimes,
-    StatusSet,
+    Chain, FloodRules, ForwardedRules, ListenerTls, Places, ProxiedRules, RawPlan, RetryRules, Service,
+    ServiceTimes, StatusSet,
 };
 
 /// Everything that the data plane needs to answer requests.
@@ -98,6 +98,8 @@ pub struct ListenerPlan {
     pub tls: Option<Arc<ListenerTls>>,
     /// Every request is sent to `https://` at this port.
     pub redirect: Option<u16>,
+    /// Who connects on behalf of clients, and says so.
+    pub proxied: Option<ProxiedRules>,
     /// Who is connected.
     pub places: Arc<Places>,
 }

@@ -210,20 +210,23 @@ impl FloodKind {
     }
 }
 
-/// Why a connection was closed before its first request: the bound, by its name.
+/// Why a connection was closed before its first request: the bound, or the setting, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TurnedAway {
     Connections,
     ConnectionsPerIp,
+    /// A listed peer did not begin with a header of the PROXY protocol.
+    ProxyProtocol,
 }
 
 impl TurnedAway {
-    pub const ALL: [Self; 2] = [Self::Connections, Self::ConnectionsPerIp];
+    pub const ALL: [Self; 3] = [Self::Connections, Self::ConnectionsPerIp, Self::ProxyProtocol];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Connections => "connections",
             Self::ConnectionsPerIp => "connections_per_ip",
+            Self::ProxyProtocol => "proxy_protocol",
         }
     }
 }

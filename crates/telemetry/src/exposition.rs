@@ -228,7 +228,12 @@ fn write_workers(metrics: &Metrics, out: &mut String) -> fmt::Result {
 fn write_edge(metrics: &Metrics, out: &mut String) -> fmt::Result {
     let sum = |pick: &dyn Fn(&WorkerMetrics) -> u64| metrics.workers.iter().map(pick).sum::<u64>();
     let name = "narthex_connections_refused_total";
-    head(out, name, "counter", "Connections closed before their first request, by the bound.")?;
+    head(
+        out,
+        name,
+        "counter",
+        "Connections closed before their first request, by what they did not keep to.",
+    )?;
     for why in TurnedAway::ALL {
         let count = sum(&|worker| worker.turned_away[why as usize].read());
         writeln!(out, "{name}{{bound=\"{}\"}} {count}", why.as_str())?;

@@ -9,8 +9,8 @@ use narthex_contract::ServiceId;
 use narthex_document::{Diagnostic, Name, Spanned};
 use narthex_net::H2Limits;
 use narthex_proxy::{
-    BodyRate, FloodRules, ForwardedRules, Gateway, ListenerBounds, ListenerPlan, Protocol, RawPlan, RawTo,
-    ServerNames, Service,
+    BodyRate, FloodRules, ForwardedRules, Gateway, ListenerBounds, ListenerPlan, Network, Protocol,
+    ProxiedRules, RawPlan, RawTo, ServerNames, Service,
 };
 use narthex_router::{HostProblem, HostTable};
 use narthex_wire::{Limits, ProxyProtocol};
@@ -68,6 +68,7 @@ pub(super) fn compile(
             raw: raw(work, services, listener),
             tls,
             redirect: listener.redirect_to_https.as_ref().map(|port| port.get()),
+            proxied: listener.proxy_protocol.as_ref().map(|proxied| proxied_rules(proxied, &listener.bounds)),
             places: Arc::clone(work.keep.places.entry(name.to_string()).or_default()),
         }));
         specs.push(ListenerSpec { index, name: name.to_string(), address });
@@ -125,6 +126,14 @@ fn raw_service(
     }
     of_plan.push(Arc::clone(service));
     Some(ServiceId(of_plan.len() as u32 - 1))
+}
+
+fn proxied_rules(written: &config::ProxyFrom, bounds: &config::Bounds) -> ProxiedRules {
+    ProxiedRules {
+        from: written.from.iter().map(|network| Network { ip: network.ip, bits: network.bits }).collect(),
+        bytes: bounds.proxy_header_bytes.0.clamp(107, 16 * 1024) as usize,
+        time: bounds.proxy_header_time.0,
+    }
 }
 
 /// No address given: every one of the machine, IPv6 and IPv4.
