@@ -123,6 +123,13 @@ impl Running {
         Some(self.runtime.as_ref()?.block_on(future))
     }
 
+    /// Lets something run beside it, on the control runtime, until it ends.
+    pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        if let Some(runtime) = &self.runtime {
+            runtime.spawn(future);
+        }
+    }
+
     /// Ends in good order, as SIGTERM does.
     pub fn drain(mut self) {
         if let (Some(runtime), Some(control)) = (&self.runtime, &self.control) {

@@ -9,6 +9,7 @@ mod frames;
 mod h1;
 mod h2c;
 mod inbound;
+mod inherited;
 mod inner;
 mod lazy;
 mod listen;

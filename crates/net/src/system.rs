@@ -100,6 +100,11 @@ pub fn resources() -> Resources {
     }
 }
 
+/// Microseconds of the system's monotonic clock, as a service manager counts them.
+pub fn monotonic_micros() -> u64 {
+    crate::Clock::system().monotonic() / 1_000
+}
+
 #[expect(unsafe_code, reason = "clock_gettime for the process's CPU clock has no safe face in std")]
 fn cpu_seconds() -> f64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
