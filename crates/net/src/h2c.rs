@@ -10,6 +10,7 @@ use h2::{RecvStream, SendStream, client, server};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use narthex_wire::{Framing, Head, Known, Limits, Method, ParseError, RequestHead, ResponseHead, Version};
 
+use crate::frames::FrameCounts;
 use crate::lazy::Lazy;
 use crate::{BodyBuffer, Chunk, Fault, Fill, HeadError, Stream};
 
@@ -51,10 +52,11 @@ pub struct H2Server {
 
 /// Answers the preface. `first`: bytes that were read already.
 pub async fn accept_h2(stream: Stream, first: Vec<u8>, limits: &H2Limits) -> Result<H2Server, h2::Error> {
-    let io = Lazy::new(stream, first);
+    let io = Lazy::watched(stream, first);
     let connection = server::Builder::new()
         .max_concurrent_streams(limits.streams)
-        .max_header_list_size(limits.head_bytes)
+        // A list over the bound, but not by far, is read and refused with its reason (`within`); beyond, `h2` answers.
+        .max_header_list_size(limits.head_bytes.saturating_mul(2))
         .max_pending_accept_reset_streams(limits.pending_resets)
         .max_concurrent_reset_streams(limits.pending_resets)
         .initial_window_size(limits.stream_window)
@@ -76,8 +78,39 @@ impl H2Server {
         if accepted.is_pending() {
             // A broken socket shows itself to `h2` when it reads.
             let _ = self.io.poll_write_out(cx);
+            self.io.end_turn();
         }
         accepted
+    }
+
+    /// What the client has sent so far of what costs it nothing.
+    pub fn frames(&self) -> FrameCounts {
+        self.io.frames()
+    }
+
+    /// GOAWAY with ENHANCE_YOUR_CALM: `poll_accept` ends as soon as that is out.
+    pub fn calm(&mut self) {
+        self.connection.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
+    }
+
+    /// Which flood `h2` itself has ended the connection for: its error does not tell, the GOAWAY does.
+    pub fn flood_of(&self, error: &h2::Error) -> Option<&'static str> {
+        if !error.is_library() || error.reason() != Some(h2::Reason::ENHANCE_YOUR_CALM) {
+            return None;
+        }
+        let kinds = [
+            ("too_many_continuations", "continuation"),
+            ("too_many_resets", "reset"),
+            ("too_many_internal_resets", "made_reset"),
+            ("too_many_data_frames", "empty"),
+            ("header_list_way_too_large", "head"),
+        ];
+        Some(kinds.iter().find(|(words, _)| self.io.has_said(words)).map_or("other", |(_, kind)| kind))
+    }
+
+    /// Reads and drops what the client still sends after the end; `Ok(0)` when it has ended too.
+    pub fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+        self.io.poll_discard(cx)
     }
 
     /// GOAWAY: no new streams; `poll_accept` ends when those that are open do.
@@ -532,7 +565,12 @@ fn within(parts: &http::request::Parts, limits: &Limits) -> Result<(), ParseErro
     if target > limits.target {
         return Err(ParseError::TargetTooLong);
     }
-    if parts.headers.len() > limits.fields { Err(ParseError::TooManyFields) } else { Ok(()) }
+    if parts.headers.len() > limits.fields {
+        return Err(ParseError::TooManyFields);
+    }
+    // As RFC 9113 6.5.2 counts them.
+    let bytes: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+    if bytes > limits.head_bytes { Err(ParseError::HeadTooLarge) } else { Ok(()) }
 }
 
 fn read_request(

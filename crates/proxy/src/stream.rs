@@ -37,11 +37,15 @@ pub async fn read_whole(
             return Err(Interrupt::ClientGone);
         }
     }
+    let (began, rate) = (line.worker.now(), line.plan.bounds.body_rate);
     loop {
-        let due = line.due(line.plan.bounds.body);
+        let (idle_due, rate_due) = (line.due(line.plan.bounds.body), rate.due(began, body.len() as u64));
+        let due = idle_due.min(rate_due);
         let filled = match line.wait(due, |cx, client| client.poll_fill(cx, &mut buffer)).await {
             Ok(filled) => filled,
-            Err(Interrupt::TimedOut) => return Ok(Err(core::BODY_TIMEOUT.into())),
+            Err(Interrupt::TimedOut) => {
+                return Ok(Err(slow_body(if due == idle_due { "body_idle_time" } else { "body_rate" })));
+            }
             Err(interrupt) => return Err(interrupt),
         };
         let fill = match filled {
@@ -62,6 +66,11 @@ pub async fn read_whole(
             return Ok(Ok(body));
         }
     }
+}
+
+/// The refusal of a body that does not come, or not fast enough. `bound`: which one it was.
+pub fn slow_body(bound: &'static str) -> Reply {
+    Reply::problem_with(core::BODY_TIMEOUT, Detail::client(bound))
 }
 
 /// What a broken request body means: the client is gone, or sent what is no body.
