@@ -66,8 +66,9 @@ impl HandMade {
             first: Arc::new(Snapshot { version: 0, listeners: Vec::new(), services: Vec::new() }),
         })
         .expect("a worker can be started");
-        let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)), 1).expect("a port is free");
-        let address = listener.address;
+        let listener =
+            Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)).into(), 1, 0).expect("a port is free");
+        let address = listener.address.socket().expect("it is a TCP socket");
         runtime.block_on(async {
             fleet.adopt(&snapshot).await;
             fleet.listen(0, listener).await;

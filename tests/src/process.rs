@@ -111,7 +111,7 @@ impl Process {
     /// There is none of this name.
     pub fn address(&self, listener: &str) -> SocketAddr {
         let status = self.get("/status").json();
-        let address = status["listeners"][listener].as_str().and_then(|text| text.parse().ok());
+        let address = status["listeners"][listener][0].as_str().and_then(|text| text.parse().ok());
         address.unwrap_or_else(|| panic!("no listener `{listener}` in {status}"))
     }
 

@@ -7,7 +7,7 @@ use crate::listener::Listener;
 use crate::load::MAX_PROBLEMS;
 use crate::service::{Protocol, Service};
 use crate::tls::Verify;
-use crate::url::Scheme;
+use crate::url::{ListenAddress, Scheme};
 use narthex_document::{Diagnostic, Name, NameMap, Span, Spanned};
 use std::collections::BTreeSet;
 
@@ -413,18 +413,43 @@ fn check_service(name: &Spanned<Name>, service: &Service, problems: &mut Vec<Dia
 }
 
 fn addresses(file: &File, problems: &mut Vec<Diagnostic>) {
-    let listeners = file.listeners.iter().map(|(_, listener)| listener.address);
-    let all: Vec<_> = listeners.chain(file.admin.iter().map(|admin| admin.address)).collect();
+    let of_listeners = file.listeners.iter().flat_map(|(_, listener)| listener.address.0.iter().cloned());
+    let of_admin = file.admin.iter().map(|admin| {
+        let address = ListenAddress::Tcp(*admin.address);
+        Spanned::new(address, admin.address.span)
+    });
+    let all: Vec<_> = of_listeners.chain(of_admin).collect();
     for (at, address) in all.iter().enumerate() {
-        let clash = |other: &&Spanned<crate::HostPort>| {
-            let same = other.ip == address.ip || other.ip.is_none() || address.ip.is_none();
-            other.port == address.port && address.port != 0 && same
-        };
-        if let Some(first) = all[..at].iter().find(clash) {
+        if let Some(first) = all[..at].iter().find(|other| clash(other, address)) {
             let message = format!("{} cannot be listened on twice", address.value);
             let problem = Diagnostic::error("duplicate_address", address.span, message);
-            problems.push(problem.with_label(first.span, "taken here").with_help("choose another port"));
+            let help = match address.value {
+                ListenAddress::Tcp(_) => "choose another port",
+                ListenAddress::Unix(_) => "choose another path",
+            };
+            problems.push(problem.with_label(first.span, "taken here").with_help(help));
         }
+    }
+    for (_, listener) in file.listeners.iter() {
+        let has_unix = listener.address.0.iter().any(|one| matches!(one.value, ListenAddress::Unix(_)));
+        if let Some(mode) = listener.mode.as_ref().filter(|_| !has_unix) {
+            let problem = Diagnostic::error("conflict", mode.span, "`mode` is for Unix sockets");
+            problems.push(problem.with_help("remove it, or listen on `unix:/run/narthex.sock`"));
+        }
+    }
+}
+
+/// `::` takes the connections of IPv4 as well.
+fn clash(one: &ListenAddress, other: &ListenAddress) -> bool {
+    match (one, other) {
+        (ListenAddress::Tcp(one), ListenAddress::Tcp(other)) => {
+            let is_any = |ip: Option<std::net::IpAddr>| ip.is_none_or(|ip| ip.is_unspecified());
+            let canonical = |ip: Option<std::net::IpAddr>| ip.map(|ip| ip.to_canonical());
+            let same = canonical(one.ip) == canonical(other.ip) || is_any(one.ip) || is_any(other.ip);
+            one.port == other.port && one.port != 0 && same
+        }
+        (ListenAddress::Unix(one), ListenAddress::Unix(other)) => one == other,
+        _ => false,
     }
 }
 

@@ -40,7 +40,7 @@ pub use gateway::{
 };
 pub use health::{Failures, Health, HealthKind, Outliers, StatusRange, SuccessRate};
 pub use kind::{Mode, PolicyDef, no_settings};
-pub use listener::{Forwarded, HttpVersion, Listener, ProxyFrom, TrustedProxy};
+pub use listener::{Forwarded, HttpVersion, Listener, ProxyFrom, SocketMode, TrustedProxy};
 pub use load::{LoadOptions, Loaded, load, load_text};
 pub use matching::{ClientKind, Match, MatchMap, Method, Methods, Predicate};
 pub use narthex_document::Kind;
@@ -52,7 +52,7 @@ pub use service::{Adaptive, Dns, HostRule, Instance, Protocol, Service, ServiceT
 pub use show::show;
 pub use test_case::{CallerStub, Case, Expect, Stub};
 pub use tls::{Certificate, ClientProof, ListenerTls, Pem, ServiceTls, TlsVersion, UnknownName, Verify};
-pub use url::{HostPort, Scheme, ServiceUrl};
+pub use url::{HostPort, ListenAddress, Scheme, ServiceUrl};
 pub use versions::{
     HeaderName, MediaTypeVersion, PathVersion, Reference, Version as ApiVersion, VersionLinks, VersionName,
     VersionPlace, Versions,

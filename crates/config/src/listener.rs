@@ -3,19 +3,24 @@
 use crate::bounds::Bounds;
 use crate::raw::{Tcp, TlsPassthrough};
 use crate::tls::{Certificate, ListenerTls};
-use crate::url::HostPort;
-use narthex_document::Spanned;
+use crate::url::ListenAddress;
+use narthex_document::{OneOrMany, Spanned};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de::Error};
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-/// An address that clients connect to.
+/// One address that clients connect to, or several.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Listener {
-    /// Where: `:443` or an IP address and a port.
-    pub address: Spanned<HostPort>,
+    /// Where: `:443`, an IP address and a port, or a Unix socket as in `unix:/run/narthex.sock`; one or a list. `:443` and
+    /// `[::]:443` take IPv4 as well; a client's IPv4 address is one everywhere, however it came in. A client of a Unix socket
+    /// is shown as `unix:` and judged as 127.0.0.1.
+    pub address: OneOrMany<Spanned<ListenAddress>, 1>,
+    /// Who may connect to its Unix sockets: permissions of their files, in octal digits and quotes. Default: `"0660"`.
+    #[serde(default)]
+    pub mode: Option<Spanned<SocketMode>>,
     /// Certificates, chosen by the name that the client asks for (SNI). Default: none, plain TCP.
     #[serde(default)]
     pub certificates: Vec<Spanned<Certificate>>,
@@ -91,6 +96,16 @@ pub enum HttpVersion {
     Http2,
 }
 
+/// Permissions of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SocketMode(pub u32);
+
+impl Default for SocketMode {
+    fn default() -> Self {
+        Self(0o660)
+    }
+}
+
 /// An IP network, such as `10.0.0.0/8` or `192.0.2.7`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TrustedProxy {
@@ -133,6 +148,32 @@ impl JsonSchema for TrustedProxy {
             "type": "string",
             "description": "An IP address or network: 10.0.0.0/8, 192.0.2.7, fd00::/8.",
             "pattern": "^[0-9a-fA-F:.]+(/[0-9]{1,3})?$"
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for SocketMode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let mode = u32::from_str_radix(&text, 8).ok().filter(|mode| *mode <= 0o777);
+        let is_octal = matches!(text.len(), 3 | 4) && text.bytes().all(|byte| byte.is_ascii_digit());
+        mode.filter(|_| is_octal).map(Self).ok_or_else(|| {
+            D::Error::custom(format_args!(
+                "`{text}` is not a file's permissions\nhelp: write them in octal digits, as in \"0660\" or \"0600\""
+            ))
+        })
+    }
+}
+
+impl JsonSchema for SocketMode {
+    fn schema_name() -> Cow<'static, str> {
+        "SocketMode".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "Permissions of a file in octal digits, such as \"0660\".",
+            "pattern": "^0?[0-7]{3}$"
         })
     }
 }

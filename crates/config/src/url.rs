@@ -1,4 +1,4 @@
-//! Addresses as people write them: `:443`, `127.0.0.1:8081`, `http://users:8080`. Only syntax, no look-ups.
+//! Addresses as people write them: `:443`, `127.0.0.1:8081`, `unix:/run/a.sock`, `http://users:8080`. Only syntax, no look-ups.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de::Error};
@@ -54,6 +54,52 @@ impl ServiceUrl {
         match self.host.parse::<Ipv6Addr>() {
             Ok(ip) => format!("[{ip}]:{}", self.port),
             Err(_) => format!("{}:{}", self.host, self.port),
+        }
+    }
+}
+
+/// Where a listener listens: by TCP, or on a Unix socket, as in `unix:/run/narthex.sock`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ListenAddress {
+    /// An IP address, or every one of the machine.
+    Tcp(HostPort),
+    /// The absolute path of a Unix socket.
+    Unix(String),
+}
+
+/// The longest path of a Unix socket that the kernel takes.
+const PATH_BYTES: usize = 107;
+
+/// An absolute path that the kernel takes as one of a Unix socket.
+fn socket_path(path: &str) -> Result<String, String> {
+    let is_plain = path.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'));
+    if !path.starts_with('/') || path.ends_with('/') || !is_plain {
+        return Err(format!(
+            "`{path}` is no absolute path of a socket\nhelp: write it as in unix:/run/app.sock, without spaces and quotes"
+        ));
+    }
+    if path.len() > PATH_BYTES {
+        return Err(format!("the path has {} bytes; a socket's may have {PATH_BYTES}", path.len()));
+    }
+    Ok(path.to_owned())
+}
+
+impl FromStr for ListenAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("unix:") {
+            Some(path) => socket_path(path).map(Self::Unix),
+            None => text.parse().map(Self::Tcp),
+        }
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{path}"),
         }
     }
 }
@@ -225,6 +271,7 @@ macro_rules! by_text {
 }
 
 by_text! {
+    ListenAddress, "An address to listen on: `:443`, `127.0.0.1:8081`, `[::1]:8081`, `unix:/run/narthex.sock`.", "^((\\*|[0-9.]+|\\[[0-9a-fA-F:.]+\\])?:[0-9]{1,5}|unix:/.+)$";
     HostPort, "An address to listen on: `:443`, `127.0.0.1:8081`, `[::1]:8081`.", "^(\\*|[0-9.]+|\\[[0-9a-fA-F:.]+\\])?:[0-9]{1,5}$";
     ServiceUrl, "Scheme, host and port: `http://users:8080`, `https://…`, `h2c://…`, `grpc://…`, `grpcs://…`.", "^(http|https|h2c|grpc|grpcs)://[^/?#@]+/?$";
 }

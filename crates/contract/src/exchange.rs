@@ -2,11 +2,11 @@
 //!
 //! Recycled per worker: `reset` keeps every buffer's capacity. Holds no socket.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 use std::sync::Arc;
 
-use narthex_wire::{RequestHead, RequestMark, ResponseHead};
+use narthex_wire::{Address, RequestHead, RequestMark, ResponseHead};
 use smallvec::SmallVec;
 
 use crate::{Caller, Detail, Locals, Reason, Slots, Stage, Tls, TraceContext};
@@ -24,16 +24,18 @@ pub struct Moment {
 #[derive(Debug, Clone, Copy)]
 pub struct Client {
     /// Who is at the other end of the socket.
-    pub peer: SocketAddr,
-    /// Who the client is, `trusted_hops` of `X-Forwarded-For` considered.
+    pub peer: Address,
+    /// Who the client is, `trusted_hops` of `X-Forwarded-For` considered. Of a Unix socket's client: 127.0.0.1.
     pub ip: IpAddr,
+    /// The client is the peer, on a Unix socket: it has no address, and `ip` only stands for it.
+    pub is_unix: bool,
     pub tls: bool,
 }
 
 impl Default for Client {
     fn default() -> Self {
         let ip = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        Self { peer: SocketAddr::new(ip, 0), ip, tls: false }
+        Self { peer: Address::Ip((ip, 0).into()), ip, is_unix: false, tls: false }
     }
 }
 
@@ -142,7 +144,7 @@ pub struct Exchange {
     pub api_version: Option<Arc<str>>,
     /// The service asked last, and its instance.
     pub service: Option<Arc<str>>,
-    pub instance: Option<SocketAddr>,
+    pub instance: Option<Address>,
     pub attempts: u16,
     /// Why a request that failed was not sent once more, where that would have been right otherwise: a word.
     pub not_retried: Option<&'static str>,

@@ -38,7 +38,10 @@ pub const VARIABLES: &[VariableDoc] = &[
     VariableDoc { name: "client.cert.serial", meaning: "its serial number, hexadecimal" },
     VariableDoc { name: "client.cert.spiffe", meaning: "its SPIFFE id, where it has one" },
     VariableDoc { name: "client.cert.subject", meaning: "its subject, such as `CN=shop, O=Example`" },
-    VariableDoc { name: "client.ip", meaning: "the client's address, trusted hops considered" },
+    VariableDoc {
+        name: "client.ip",
+        meaning: "the client's address, trusted hops considered; `unix:` on a Unix socket",
+    },
     VariableDoc { name: "cookie.x", meaning: "the first cookie `x`" },
     VariableDoc { name: "gateway", meaning: "the gateway's name" },
     VariableDoc { name: "header.x", meaning: "the request's first header `x`" },
@@ -238,6 +241,7 @@ impl Source {
             Self::Literal(text) => text,
             Self::Header(name) => return exchange.request.head.get(name).map(Cow::Borrowed),
             Self::Cookie(name) => return cookie(exchange, name).map(Cow::Borrowed),
+            Self::ClientIp if exchange.client.is_unix => "unix:",
             Self::ClientIp => return Some(ip_text(exchange.client.ip)),
             Self::TraceId => return Some(Cow::Owned(exchange.trace.trace_id_hex().to_vec())),
             Self::Capture(name) => {
@@ -251,7 +255,10 @@ impl Source {
     fn append(&self, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
         match self {
             Self::ClientIp => {
-                write!(out, "{}", exchange.client.ip).expect("writing to a Vec cannot fail");
+                match exchange.client.is_unix {
+                    true => out.extend_from_slice(b"unix:"),
+                    false => write!(out, "{}", exchange.client.ip).expect("writing to a Vec cannot fail"),
+                }
                 true
             }
             Self::TraceId => {

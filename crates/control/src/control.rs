@@ -23,13 +23,13 @@ use crate::certificates::Certificates;
 use crate::compile::{Compiled, Keep, Kinds};
 use crate::feeds::{Feeds, Waiting, waiting};
 use crate::last_good::LastGood;
-use crate::listeners::Listeners;
+use crate::listeners::{Bound, Listeners};
 use crate::overload::Overload;
 use check::{check, load_with_texts, text_with_texts};
 
 pub use check::Refused;
-use status::instances_of;
 pub use status::{ServiceStatus, Status};
+use status::{instances_of, listeners_of};
 
 /// How a gateway is started.
 #[derive(Debug, Clone, Default)]
@@ -286,7 +286,7 @@ impl Control {
         &self,
         live: &mut Live,
         compiled: Compiled,
-        bound: Vec<(usize, String, narthex_net::Listener)>,
+        bound: Vec<Bound>,
         text: String,
         source: Source,
     ) {
@@ -380,7 +380,7 @@ impl Control {
             workers: self.fleet.workers(),
             connections: self.fleet.connections(),
             overloaded: self.overload.excess(),
-            listeners: live.listeners.all().map(|(name, at)| (name.to_owned(), at.to_string())).collect(),
+            listeners: listeners_of(&live.listeners),
             services: live
                 .snapshot
                 .services

@@ -14,6 +14,7 @@ use narthex_discovery::Discovery;
 use narthex_discovery::dns::{Dns, DnsSettings};
 use narthex_net::Clock;
 use narthex_proxy::{Member, Rules, Snapshot, State};
+use narthex_wire::Address;
 use serde::Serialize;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -296,7 +297,7 @@ impl Follower {
             }
             let Named { port, weight, place, .. } = &self.named;
             let instance = |ip: &IpAddr| Member {
-                address: SocketAddr::new(*ip, *port),
+                address: Address::Ip(SocketAddr::new(*ip, *port)),
                 weight: *weight,
                 place: place.clone(),
             };

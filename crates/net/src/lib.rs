@@ -31,7 +31,7 @@ pub use h2c::{
 };
 pub use inbound::Inbound;
 pub use inner::{Inner, InnerClient, InnerServer, inner};
-pub use listen::{ListenError, Listener};
+pub use listen::{ListenError, Listener, SocketFile};
 pub use outbound::Outbound;
 pub use proxied::{Proxied, read as read_proxied};
 pub use stream::Stream;

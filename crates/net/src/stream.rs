@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use narthex_wire::Address;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -21,12 +22,15 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Connects, with TCP_NODELAY.
-    pub async fn connect(address: SocketAddr) -> io::Result<Self> {
-        Ok(Self::Plain(Socket::connect(address).await?))
+    /// Connects, by TCP with TCP_NODELAY.
+    pub async fn connect(address: Address) -> io::Result<Self> {
+        Ok(Self::Plain(match address {
+            Address::Ip(address) => Socket::connect(address).await?,
+            Address::Unix(path) => Socket::connect_unix(path.as_str()).await?,
+        }))
     }
 
-    /// Adopts an accepted, non-blocking socket; sets TCP_NODELAY.
+    /// Adopts an accepted, non-blocking socket; sets TCP_NODELAY, of which a Unix socket knows nothing.
     pub fn adopt(fd: OwnedFd) -> io::Result<Self> {
         // It can only fail on a socket that is broken already: the first read will say so.
         let _ = SockRef::from(&fd).set_tcp_nodelay(true);

@@ -2,7 +2,6 @@
 //! loaded. Reads nothing of what a client sends.
 
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::task::Poll;
@@ -12,6 +11,7 @@ use narthex_contract::{Detail, core};
 use narthex_net::runtime::{Accepting, sleep, spawn};
 use narthex_net::{Deadline, H1Server, Inbound, Stream};
 use narthex_telemetry::TurnedAway;
+use narthex_wire::Address;
 
 use crate::connection::{linger, serve};
 use crate::places::Place;
@@ -29,7 +29,7 @@ const TOLD: usize = 64;
 /// A connection that was accepted and that nobody serves yet.
 pub struct Newcomer {
     pub stream: OwnedFd,
-    pub peer: SocketAddr,
+    pub peer: Address,
     pub listener: usize,
     pub place: Place,
 }
@@ -67,7 +67,7 @@ fn accept_queued(listener: &Accepting, index: usize, worker: &Rc<Worker>) {
     }
 }
 
-fn take(stream: OwnedFd, peer: SocketAddr, index: usize, worker: &Rc<Worker>) {
+fn take(stream: OwnedFd, peer: Address, index: usize, worker: &Rc<Worker>) {
     let Some(newcomer) = admit(stream, peer, index, worker) else { return };
     let Some(other) = worker.less_loaded(UNEVEN) else {
         adopt(newcomer, worker);
@@ -79,7 +79,7 @@ fn take(stream: OwnedFd, peer: SocketAddr, index: usize, worker: &Rc<Worker>) {
 }
 
 /// Within the bounds, or not.
-fn admit(stream: OwnedFd, peer: SocketAddr, index: usize, worker: &Rc<Worker>) -> Option<Newcomer> {
+fn admit(stream: OwnedFd, peer: Address, index: usize, worker: &Rc<Worker>) -> Option<Newcomer> {
     worker.metrics().accepted.add(1);
     let snapshot = worker.snapshot();
     let plan = snapshot.listener(index)?;
@@ -87,7 +87,7 @@ fn admit(stream: OwnedFd, peer: SocketAddr, index: usize, worker: &Rc<Worker>) -
         turn_away(stream, plan, TurnedAway::Connections, worker);
         return None;
     };
-    let is_proxied = plan.proxied.as_ref().is_some_and(|rules| rules.covers(peer.ip()));
+    let is_proxied = plan.proxied.as_ref().is_some_and(|rules| rules.covers(peer));
     // On whose behalf it comes is not known yet.
     if !is_proxied && !place.count(peer.ip(), plan.bounds.connections_per_ip) {
         turn_away(stream, plan, TurnedAway::ConnectionsPerIp, worker);
@@ -99,12 +99,12 @@ fn admit(stream: OwnedFd, peer: SocketAddr, index: usize, worker: &Rc<Worker>) -
 /// Who the client is of a connection that a balancer passes on; of any other, the peer. `None`: it is turned away.
 pub async fn client_of(
     stream: &mut Stream,
-    peer: SocketAddr,
+    peer: Address,
     plan: &ListenerPlan,
     place: &mut Place,
     worker: &Worker,
-) -> Option<SocketAddr> {
-    let Some(rules) = plan.proxied.as_ref().filter(|rules| rules.covers(peer.ip())) else {
+) -> Option<Address> {
+    let Some(rules) = plan.proxied.as_ref().filter(|rules| rules.covers(peer)) else {
         return Some(peer);
     };
     let why = match rules.client(stream, peer, worker).await {

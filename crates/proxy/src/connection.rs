@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use narthex_contract::{Detail, Reason, core};
 use narthex_net::{BodyBuffer, Deadline, H1Server, HeadError, Inbound, Stream};
-use narthex_wire::{Known, Name, ParseError, Version};
+use narthex_wire::{Address, Known, Name, ParseError, Version};
 
 use crate::accept::client_of;
 use crate::answer::{refusal, stamp};
@@ -38,13 +38,7 @@ const WARM: Duration = Duration::from_secs(1);
 /// Serves one connection to its end.
 ///
 /// `place`: what it takes up of the listener, until it ends.
-pub async fn serve(
-    stream: Stream,
-    peer: std::net::SocketAddr,
-    listener: usize,
-    mut place: Place,
-    worker: Rc<Worker>,
-) {
+pub async fn serve(stream: Stream, peer: Address, listener: usize, mut place: Place, worker: Rc<Worker>) {
     let registered = worker.register();
     let entered = Box::pin(enter(stream, peer, listener, &mut place, &worker, &registered)).await;
     let Some((stream, peer)) = entered else { return };
@@ -108,12 +102,12 @@ pub async fn serve(
 /// is over.
 async fn enter(
     mut stream: Stream,
-    peer: std::net::SocketAddr,
+    peer: Address,
     listener: usize,
     place: &mut Place,
     worker: &Rc<Worker>,
     registered: &Registered,
-) -> Option<(Stream, std::net::SocketAddr)> {
+) -> Option<(Stream, Address)> {
     let plan = worker.snapshot().listener(listener).cloned()?;
     let peer = client_of(&mut stream, peer, &plan, place, worker).await?;
     if let Some(raw) = &plan.raw {

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use std::task::{Context, Poll};
 use narthex_contract::Exchange;
 use narthex_net::{Deadline, Inbound};
 use narthex_telemetry::TunnelEnd;
-use narthex_wire::{RequestParser, ResponseHead};
+use narthex_wire::{Address, RequestParser, ResponseHead};
 
 use crate::chain::Reached;
 use crate::deadline;
@@ -120,8 +119,8 @@ impl Run {
 /// The client's end of the socket.
 #[derive(Debug)]
 pub struct Peer {
-    pub address: SocketAddr,
-    /// The address's IP as text, made once per connection.
+    pub address: Address,
+    /// The address's IP as text, made once per connection; `unix:` of a Unix socket's client.
     pub text: Box<str>,
     /// Where the connection is encrypted.
     pub secured: Option<Secured>,
@@ -130,8 +129,11 @@ pub struct Peer {
 }
 
 impl Peer {
-    pub fn new(address: SocketAddr, secured: Option<Secured>) -> Self {
-        let text = address.ip().to_canonical().to_string().into();
+    pub fn new(address: Address, secured: Option<Secured>) -> Self {
+        let text = match address {
+            Address::Ip(address) => address.ip().to_canonical().to_string().into(),
+            Address::Unix(_) => "unix:".into(),
+        };
         Self { address, text, secured, told: RefCell::default() }
     }
 

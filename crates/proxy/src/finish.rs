@@ -4,8 +4,8 @@ use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
 use narthex_contract::{EndCx, Tls, Verdicted, grpc};
-use narthex_telemetry::{AccessRecord, TlsRecord, TunnelEnd};
-use narthex_wire::Version;
+use narthex_telemetry::{AccessRecord, InstanceAddress, TlsRecord, TunnelEnd};
+use narthex_wire::{Address, Version};
 
 use crate::exchange::Run;
 use crate::worker::Worker;
@@ -91,7 +91,7 @@ fn end(run: &Run, worker: &Worker, is_client_gone: bool) {
                 unix_ms: exchange.began.unix_ms,
                 request_id: &exchange.request_id,
                 trace_id: &[],
-                client: exchange.client.ip,
+                client: (!exchange.client.is_unix).then_some(exchange.client.ip),
                 caller: exchange.caller.as_deref().map(|caller| &*caller.id),
                 method: exchange.request.method.as_str(),
                 host: &exchange.host,
@@ -106,7 +106,7 @@ fn end(run: &Run, worker: &Worker, is_client_gone: bool) {
                 route: label.map_or("", |label| &label.route),
                 api_version: exchange.api_version.as_deref(),
                 service: exchange.service.as_deref(),
-                instance: exchange.instance,
+                instance: exchange.instance.map(instance),
                 attempts: exchange.attempts,
                 not_retried: exchange.not_retried,
                 fallback: exchange.fallback,
@@ -145,6 +145,14 @@ fn record_tls(tls: &Tls) -> TlsRecord<'_> {
         cipher: tls.cipher,
         sni: tls.sni.as_deref(),
         client: tls.client.as_ref().map(|client| (&*client.subject, &*client.fingerprint)),
+    }
+}
+
+/// An instance's address as the log has it.
+pub fn instance(address: Address) -> InstanceAddress<'static> {
+    match address {
+        Address::Ip(address) => InstanceAddress::Ip(address),
+        Address::Unix(path) => InstanceAddress::Unix(path.as_str()),
     }
 }
 

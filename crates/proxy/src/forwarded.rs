@@ -31,10 +31,11 @@ const PROTO: Name = Name::known(Known::XForwardedProto);
 const PORT: Name = Name::known(Known::XForwardedPort);
 const STANDARD: Name = Name::known(Known::Forwarded);
 
-/// The client's address: with n trusted hops, the n-th entry of `X-Forwarded-For` from the right.
-pub fn client_ip(rules: ForwardedRules, head: &Head, peer: IpAddr) -> IpAddr {
+/// The client's address: with n trusted hops, the n-th entry of `X-Forwarded-For` from the right. `None`: the client is the
+/// peer.
+pub fn client_ip(rules: ForwardedRules, head: &Head) -> Option<IpAddr> {
     if rules.trusted_hops == 0 {
-        return peer;
+        return None;
     }
     let entries = head.all_known(Known::XForwardedFor).flat_map(|line| line.split(|byte| *byte == b','));
     let mut last = [None; 256];
@@ -47,9 +48,9 @@ pub fn client_ip(rules: ForwardedRules, head: &Head, peer: IpAddr) -> IpAddr {
     // Fewer entries than trusted proxies: the outermost entry there is.
     let back = hops.min(count);
     if back == 0 {
-        return peer;
+        return None;
     }
-    last[(count - back) % 256].unwrap_or(peer)
+    last[(count - back) % 256]
 }
 
 fn parse_ip(entry: &[u8]) -> Option<IpAddr> {
@@ -176,10 +177,13 @@ fn join(head: &Head, name: Known, out: &mut Vec<u8>) {
 }
 
 fn write_standard(peer: &[u8], authority: &str, proto: &[u8], out: &mut Vec<u8>) {
-    let is_v6 = peer.contains(&b':');
-    out.extend_from_slice(if is_v6 { b"for=\"[" } else { b"for=" });
-    out.extend_from_slice(peer);
-    out.extend_from_slice(if is_v6 { b"]\";host=\"" } else { b";host=\"" });
+    let (before, node, behind): (&[u8], _, &[u8]) = match peer {
+        // RFC 7239 6.2: it has no address.
+        b"unix:" => (b"for=", &b"unknown"[..], b";host=\""),
+        v6 if v6.contains(&b':') => (b"for=\"[", v6, b"]\";host=\""),
+        v4 => (b"for=", v4, b";host=\""),
+    };
+    [before, node, behind].into_iter().for_each(|part| out.extend_from_slice(part));
     out.extend_from_slice(authority.as_bytes());
     out.extend_from_slice(b"\";proto=");
     out.extend_from_slice(proto);
@@ -195,17 +199,17 @@ mod tests {
             head.append(&Name::known(Known::XForwardedFor), line.as_bytes()).unwrap();
         }
         let rules = ForwardedRules { trusted_hops: hops, ..ForwardedRules::default() };
-        client_ip(rules, &head, "192.0.2.9".parse().unwrap()).to_string()
+        client_ip(rules, &head).map_or_else(|| "peer".to_owned(), |ip| ip.to_string())
     }
 
     #[test]
     fn believes_only_trusted_hops() {
-        assert_eq!(ip(0, &["1.1.1.1"]), "192.0.2.9");
+        assert_eq!(ip(0, &["1.1.1.1"]), "peer");
         assert_eq!(ip(1, &["6.6.6.6, 1.1.1.1"]), "1.1.1.1");
         assert_eq!(ip(2, &["6.6.6.6", "1.1.1.1, 2.2.2.2"]), "1.1.1.1");
         assert_eq!(ip(3, &["1.1.1.1"]), "1.1.1.1");
-        assert_eq!(ip(1, &["nonsense"]), "192.0.2.9");
+        assert_eq!(ip(1, &["nonsense"]), "peer");
         assert_eq!(ip(1, &["[2001:db8::1]:443"]), "2001:db8::1");
-        assert_eq!(ip(1, &[]), "192.0.2.9");
+        assert_eq!(ip(1, &[]), "peer");
     }
 }

@@ -2,11 +2,12 @@
 //! peers that are listed and from nobody else; bounded in bytes and time.
 
 use std::future::poll_fn;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::task::Poll;
 use std::time::Duration;
 
 use narthex_net::{Deadline, Proxied, Stream};
+use narthex_wire::Address;
 
 use crate::worker::Worker;
 
@@ -45,17 +46,18 @@ pub struct ProxiedRules {
 
 impl ProxiedRules {
     /// Whether this peer must begin with a header.
-    pub fn covers(&self, peer: IpAddr) -> bool {
-        self.from.iter().any(|network| network.has(peer))
+    pub fn covers(&self, peer: Address) -> bool {
+        let ip = peer.ip();
+        self.from.iter().any(|network| network.has(ip))
     }
 
     /// Reads the header. `Err`: there is none, and why.
     pub async fn client(
         &self,
         stream: &mut Stream,
-        peer: SocketAddr,
+        peer: Address,
         worker: &Worker,
-    ) -> Result<SocketAddr, &'static str> {
+    ) -> Result<Address, &'static str> {
         worker.refresh();
         let due = worker.due(self.time);
         let mut deadline = Deadline::default();
@@ -73,7 +75,7 @@ impl ProxiedRules {
                     Proxied::Invalid(what) => return Poll::Ready(Err(what)),
                     Proxied::Header { length, client } => {
                         let taken = stream.take(&mut seen[..length]).is_ok();
-                        let client = client.unwrap_or(peer);
+                        let client = client.map_or(peer, |client| Address::Ip(client).to_canonical());
                         return Poll::Ready(taken.then_some(client).ok_or("the connection broke"));
                     }
                 }

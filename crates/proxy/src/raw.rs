@@ -2,7 +2,6 @@
 //! a TLS client asks for. Terminates nothing, reads nothing beyond a ClientHello.
 
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -12,7 +11,7 @@ use ahash::AHashMap;
 use narthex_contract::{Reason, ServiceId, core};
 use narthex_net::{BodyBuffer, Deadline, H1Server, Inbound, Stream};
 use narthex_telemetry::AccessRecord;
-use narthex_wire::{ClientHello, ProxyProtocol, client_hello};
+use narthex_wire::{Address, ClientHello, ProxyProtocol, client_hello};
 
 use crate::service::{Call, Calling, Failure, Service, Wish};
 use crate::snapshot::ListenerPlan;
@@ -81,8 +80,8 @@ struct Passing<'p> {
     worker: &'p Rc<Worker>,
     registered: &'p Registered,
     deadline: Deadline,
-    peer: SocketAddr,
-    own: SocketAddr,
+    peer: Address,
+    own: Address,
     name: Option<String>,
     service: Option<Arc<Service>>,
     attempts: u16,
@@ -103,7 +102,7 @@ impl Refused {
 /// Serves one connection to its end.
 pub async fn serve_raw(
     stream: Stream,
-    peer: SocketAddr,
+    peer: Address,
     plan: &ListenerPlan,
     raw: &RawPlan,
     worker: &Rc<Worker>,
@@ -111,7 +110,7 @@ pub async fn serve_raw(
 ) {
     let began = worker.moment();
     // It can only fail on a socket that is broken already: the first read will say so.
-    let own = stream.local_address().unwrap_or(peer);
+    let own = stream.local_address().map_or(peer, Address::Ip);
     let mut client = H1Server::new(stream);
     let deadline = Deadline::default();
     let mut passing = Passing {
@@ -150,14 +149,14 @@ pub async fn serve_raw(
     worker.log(|| {
         let record = AccessRecord {
             unix_ms: began.unix_ms,
-            client: peer.ip().to_canonical(),
+            client: peer.socket().map(|peer| peer.ip()),
             host: passing.name.as_deref().unwrap_or_default(),
             protocol: if is_tls { "TLS" } else { "TCP" },
             reason: refused.as_ref().map(|refused| refused.reason.code()),
             detail: refused.as_ref().map(|refused| &*refused.detail),
             listener: &plan.name,
             service: passing.service.as_ref().map(|service| &*service.name),
-            instance,
+            instance: instance.map(crate::finish::instance),
             attempts: passing.attempts,
             total,
             bytes_in: carried.map_or(0, |carried| carried.from_client),
@@ -266,7 +265,7 @@ impl Passing<'_> {
             self.deadline.poll(cx, self.worker.clock(), due).map(|()| Err(late()))
         })
         .await?;
-        let header = self.raw.proxy_protocol.map(|version| version.header(self.peer, self.own));
+        let header = self.raw.proxy_protocol.map(|version| version.header_of(self.peer, self.own));
         Ok(opened.pass_through(&header.unwrap_or_default()))
     }
 

@@ -58,8 +58,9 @@ pub fn identify(run: &mut Run, line: &Line<'_>) {
     exchange.client.peer = line.peer.address;
     exchange.client.tls = line.peer.secured.is_some();
     exchange.tls = line.peer.secured.as_ref().map(|secured| Arc::clone(&secured.tls));
-    exchange.client.ip =
-        forwarded::client_ip(line.plan.forwarded, &exchange.request.head, line.peer.address.ip());
+    let told = forwarded::client_ip(line.plan.forwarded, &exchange.request.head);
+    exchange.client.is_unix = told.is_none() && line.peer.address.is_unix();
+    exchange.client.ip = told.unwrap_or_else(|| line.peer.address.ip());
     exchange.authority.push_str(exchange.request.authority());
     exchange.host.push_str(host_without_port(&exchange.authority));
     let given = exchange.request.head.get_known(Known::XRequestId).filter(|id| is_acceptable(id));

@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::ops::ControlFlow;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -41,7 +42,7 @@ pub enum Command {
     Switch(oneshot::Sender<()>),
     Listen {
         listener: usize,
-        socket: std::net::TcpListener,
+        socket: OwnedFd,
     },
     /// Accept what the kernel has queued, then close the listener.
     Unlisten {
@@ -427,13 +428,13 @@ impl Worker {
         }
     }
 
-    fn listen(self: &Rc<Self>, listener: usize, socket: std::net::TcpListener) {
+    fn listen(self: &Rc<Self>, listener: usize, socket: OwnedFd) {
         let mut acceptors = self.acceptors.borrow_mut();
         if acceptors.len() <= listener {
             acceptors.resize_with(listener + 1, Acceptor::default);
         }
         acceptors[listener] = Acceptor { is_open: true, ..Acceptor::default() };
-        match Accepting::adopt(socket.into()) {
+        match Accepting::adopt(socket) {
             Ok(socket) => {
                 let worker = Rc::clone(self);
                 spawn(async move {

@@ -22,6 +22,14 @@ const FIELD_BYTES: usize = 1_024;
 /// How long lines gather before they are written.
 const GATHER: Duration = Duration::from_millis(20);
 
+/// Where an instance is.
+#[derive(Debug, Clone, Copy)]
+pub enum InstanceAddress<'a> {
+    Ip(SocketAddr),
+    /// The path of a Unix socket.
+    Unix(&'a str),
+}
+
 /// What is known of one request. Empty texts and `None` are left out of the line. Names, codes, methods and protocols are
 /// written as they are: nothing in them needs escaping.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +37,8 @@ pub struct AccessRecord<'a> {
     pub unix_ms: u64,
     pub request_id: &'a str,
     pub trace_id: &'a [u8],
-    pub client: IpAddr,
+    /// `None`: whoever is on a Unix socket.
+    pub client: Option<IpAddr>,
     pub caller: Option<&'a str>,
     pub method: &'a str,
     pub host: &'a str,
@@ -48,7 +57,7 @@ pub struct AccessRecord<'a> {
     /// Of a gateway with versions: the one that was found.
     pub api_version: Option<&'a str>,
     pub service: Option<&'a str>,
-    pub instance: Option<SocketAddr>,
+    pub instance: Option<InstanceAddress<'a>>,
     pub attempts: u16,
     /// Why a failed request was not sent once more.
     pub not_retried: Option<&'a str>,
@@ -84,7 +93,7 @@ impl Default for AccessRecord<'_> {
             unix_ms: 0,
             request_id: "",
             trace_id: &[],
-            client: IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
+            client: None,
             caller: None,
             method: "",
             host: "",
@@ -125,7 +134,7 @@ impl AccessRecord<'_> {
             line.text(key!(text "request_id"), self.request_id.as_bytes(), 128);
             line.plain(key!(text "trace_id"), self.trace_id);
         }
-        line.plain(key!(text "client"), addresses.ip(self.client));
+        line.plain(key!(text "client"), self.client.map_or(b"unix:", |client| addresses.ip(client)));
         write_optional(&mut line, key!(text "caller"), self.caller);
         if self.listener.is_empty() {
             line.plain(key!(text "method"), self.method.as_bytes());
@@ -148,7 +157,14 @@ impl AccessRecord<'_> {
         write_optional(&mut line, key!(text "api_version"), self.api_version);
         write_name(&mut line, key!(text "service"), self.service);
         if let Some(instance) = self.instance {
-            line.plain(key!(text "instance"), addresses.socket(instance));
+            match instance {
+                InstanceAddress::Ip(address) => {
+                    line.plain(key!(text "instance"), addresses.socket(address));
+                }
+                InstanceAddress::Unix(path) => {
+                    line.text(key!(text "instance"), format!("unix:{path}").as_bytes(), FIELD_BYTES);
+                }
+            }
             line.number(key!("attempts"), u64::from(self.attempts));
             line.millis(key!("service_ms"), self.service_time);
             line.millis(key!("connect_ms"), self.connect);
@@ -338,7 +354,7 @@ mod tests {
             unix_ms: 1_709_251_199_007,
             request_id: "id\"1",
             trace_id: b"00",
-            client: "127.0.0.1".parse().unwrap(),
+            client: Some("127.0.0.1".parse().unwrap()),
             caller: None,
             method: "GET",
             host: "a.example",
@@ -353,7 +369,7 @@ mod tests {
             route: "r",
             api_version: Some("2"),
             service: Some("s"),
-            instance: Some("127.0.0.1:80".parse().unwrap()),
+            instance: Some(InstanceAddress::Ip("127.0.0.1:80".parse().unwrap())),
             attempts: 1,
             not_retried: None,
             fallback: None,

@@ -312,7 +312,7 @@ pub struct ServiceState {
 /// One of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstanceState {
-    pub address: std::net::SocketAddr,
+    pub address: String,
     pub is_healthy: bool,
     pub is_ejected: bool,
     /// The peak-EWMA of its answers' times in nanoseconds, where requests go by that.

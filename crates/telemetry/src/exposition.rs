@@ -177,7 +177,7 @@ fn write_instances(process: &ProcessState, out: &mut String) -> fmt::Result {
         head(out, name, "gauge", help)?;
         for one in &process.services {
             for instance in &one.instances {
-                let (service, address) = (&one.service, instance.address);
+                let (service, address) = (&one.service, &instance.address);
                 let value = u8::from(value(instance));
                 writeln!(out, "{name}{{service=\"{service}\",instance=\"{address}\"}} {value}")?;
             }
@@ -188,7 +188,7 @@ fn write_instances(process: &ProcessState, out: &mut String) -> fmt::Result {
     for one in &process.services {
         for instance in &one.instances {
             let Some(ewma) = instance.ewma else { continue };
-            let (service, address, seconds) = (&one.service, instance.address, ewma as f64 / 1e9);
+            let (service, address, seconds) = (&one.service, &instance.address, ewma as f64 / 1e9);
             writeln!(out, "{name}{{service=\"{service}\",instance=\"{address}\"}} {seconds}")?;
         }
     }
@@ -393,7 +393,7 @@ mod tests {
     #[test]
     fn exposes_what_instances_take() {
         let instance = |port, ewma| InstanceState {
-            address: ([127, 0, 0, 1], port).into(),
+            address: format!("127.0.0.1:{port}"),
             is_healthy: true,
             is_ejected: false,
             ewma,

@@ -9,7 +9,7 @@ mod exposition;
 mod json;
 mod versions;
 
-pub use access::{AccessLog, AccessRecord, AccessSink, AccessWriter, TlsRecord};
+pub use access::{AccessLog, AccessRecord, AccessSink, AccessWriter, InstanceAddress, TlsRecord};
 pub use catalogue::{
     CertificateState, FloodKind, InstanceState, Metrics, ProcessState, RouteSeries, ServiceSeries,
     ServiceState, TunnelEnd, TurnedAway, WorkerMetrics,

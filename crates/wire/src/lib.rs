@@ -3,6 +3,7 @@
 //! the name in a TLS ClientHello, and the PROXY protocol's header.
 //! Bytes come in, events and bytes go out. Nothing here may know a socket, a clock, a task or a policy.
 
+mod address;
 mod chars;
 mod client_hello;
 mod error;
@@ -16,6 +17,7 @@ mod proxy_protocol;
 mod scan;
 pub mod websocket;
 
+pub use address::{Address, UnixPath};
 pub use client_hello::{ClientHello, client_hello};
 pub use error::{InvalidName, InvalidTarget, InvalidValue, ParseError};
 pub use h1::{

@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::Address;
+
 /// The header's version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProxyProtocol {
@@ -15,10 +17,21 @@ pub enum ProxyProtocol {
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Version 2, on behalf of a client.
 const PROXIED: u8 = 0x21;
+/// Without addresses.
+const UNSPECIFIED: u8 = 0;
 const TCP4: u8 = 0x11;
 const TCP6: u8 = 0x21;
 
 impl ProxyProtocol {
+    /// As `header`; a client of a Unix socket has no address, and the header says so (`UNKNOWN`, `AF_UNSPEC`).
+    pub fn header_of(self, client: Address, own: Address) -> Vec<u8> {
+        match (client, own, self) {
+            (Address::Ip(client), Address::Ip(own), _) => self.header(client, own),
+            (_, _, Self::V1) => b"PROXY UNKNOWN\r\n".to_vec(),
+            (_, _, Self::V2) => [SIGNATURE, &[PROXIED, UNSPECIFIED, 0, 0]].concat(),
+        }
+    }
+
     /// The header of a TCP connection: where its client is, and which address of ours it came to.
     pub fn header(self, client: SocketAddr, own: SocketAddr) -> Vec<u8> {
         let (from, to) = match (client.ip().to_canonical(), own.ip().to_canonical()) {
@@ -69,6 +82,14 @@ mod tests {
         ] {
             assert_eq!(header(ProxyProtocol::V1, client, own), line.as_bytes());
         }
+    }
+
+    #[test]
+    fn a_client_without_an_address_is_unknown() {
+        let own = Address::Ip("192.0.2.1:80".parse().unwrap());
+        assert_eq!(ProxyProtocol::V1.header_of(Address::UNNAMED, own), b"PROXY UNKNOWN\r\n");
+        let two = ProxyProtocol::V2.header_of(Address::UNNAMED, own);
+        assert_eq!(two, [SIGNATURE, &[0x21, 0, 0, 0]].concat());
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //! Invariant: compiling works on a copy; a configuration that is refused, or only checked, leaves no trace here.
 
 use std::any::Any;
-use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
 use ahash::AHashMap;
@@ -11,6 +10,7 @@ use narthex_contract::{
     AnyFeed, FeedKey, Fingerprint, KeepKey, RegisteredDestination, RegisteredPolicy, ServiceId,
 };
 use narthex_proxy::{Places, Route, State};
+use narthex_wire::Address;
 
 use super::Secured;
 use super::chains::{GatewayPolicies, Placed};
@@ -54,7 +54,7 @@ pub struct Keep {
     pub kinds: Kinds,
     pub services: AHashMap<String, Arc<State>>,
     /// The indexes of listeners, by (name, address): stable as long as both are.
-    pub listeners: Vec<(String, SocketAddr)>,
+    pub listeners: Vec<(String, Address)>,
     /// Who is connected to a listener, by its name.
     pub places: AHashMap<String, Arc<Places>>,
     /// What holds certificates, as it is in use, by kind and name.
@@ -93,6 +93,15 @@ pub(super) struct Reads {
 }
 
 impl Keep {
+    /// The index of a listener's socket.
+    pub fn listener(&mut self, name: &str, address: Address) -> usize {
+        let is_it = |(known, at): &(String, Address)| known == name && *at == address;
+        self.listeners.iter().position(is_it).unwrap_or_else(|| {
+            self.listeners.push((name.to_owned(), address));
+            self.listeners.len() - 1
+        })
+    }
+
     /// A copy to compile with: a configuration that is refused must leave no trace.
     pub fn copy(&self) -> Self {
         Self {

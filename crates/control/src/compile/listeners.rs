@@ -13,7 +13,7 @@ use narthex_proxy::{
     ProxiedRules, RawPlan, RawTo, ServerNames, Service,
 };
 use narthex_router::{HostProblem, HostTable};
-use narthex_wire::{Limits, ProxyProtocol};
+use narthex_wire::{Address, Limits, ProxyProtocol};
 
 use super::{ListenerSpec, Work};
 
@@ -25,12 +25,6 @@ pub(super) fn compile(
     let file = work.file;
     let (mut plans, mut specs) = (Vec::new(), Vec::new());
     for (name, listener) in file.listeners.iter() {
-        let address = address(*listener.address);
-        let key = (name.to_string(), address);
-        let index = work.keep.listeners.iter().position(|known| *known == key).unwrap_or_else(|| {
-            work.keep.listeners.push(key);
-            work.keep.listeners.len() - 1
-        });
         let on_it: Vec<usize> = file
             .gateways
             .iter()
@@ -52,10 +46,7 @@ pub(super) fn compile(
             }
         };
         let tls = super::certificates::listener(work, name, listener);
-        if plans.len() <= index {
-            plans.resize_with(index + 1, || None);
-        }
-        plans[index] = Some(Arc::new(ListenerPlan {
+        let plan = Arc::new(ListenerPlan {
             name: Arc::clone(name.shared()),
             hosts,
             gateways: on_it.iter().filter_map(|at| gateways.get(*at).cloned().flatten()).collect(),
@@ -70,8 +61,17 @@ pub(super) fn compile(
             redirect: listener.redirect_to_https.as_ref().map(|port| port.get()),
             proxied: listener.proxy_protocol.as_ref().map(|proxied| proxied_rules(proxied, &listener.bounds)),
             places: Arc::clone(work.keep.places.entry(name.to_string()).or_default()),
-        }));
-        specs.push(ListenerSpec { index, name: name.to_string(), address });
+        });
+        let mode = listener.mode.as_ref().map_or_else(config::SocketMode::default, |mode| **mode).0;
+        for address in &listener.address.0 {
+            let address = address_of(address);
+            let index = work.keep.listener(name, address);
+            if plans.len() <= index {
+                plans.resize_with(index + 1, || None);
+            }
+            plans[index] = Some(Arc::clone(&plan));
+            specs.push(ListenerSpec { index, name: name.to_string(), address, mode });
+        }
     }
     (plans, specs)
 }
@@ -137,8 +137,14 @@ fn proxied_rules(written: &config::ProxyFrom, bounds: &config::Bounds) -> Proxie
 }
 
 /// No address given: every one of the machine, IPv6 and IPv4.
-fn address(written: config::HostPort) -> SocketAddr {
-    SocketAddr::new(written.ip.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)), written.port)
+fn address_of(written: &config::ListenAddress) -> Address {
+    match written {
+        config::ListenAddress::Tcp(written) => {
+            let ip = written.ip.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+            Address::Ip(SocketAddr::new(ip, written.port))
+        }
+        config::ListenAddress::Unix(path) => Address::unix(path),
+    }
 }
 
 fn report(work: &mut Work<'_>, problem: &HostProblem, on_it: &[usize]) {

@@ -16,7 +16,6 @@ mod services;
 mod tests;
 mod versions;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ahash::AHashMap;
@@ -26,16 +25,21 @@ use narthex_contract::{Fingerprint, ServiceId};
 use narthex_document::{Diagnostic, Node};
 use narthex_proxy::{Gateway, ListenerPlan, Snapshot};
 use narthex_telemetry::Metrics;
+use narthex_wire::Address;
 
 pub use certificates::{Holder, Secured, client_tls, server_settings};
 pub use keep::{Keep, Kinds};
 pub use services::{Discovered, Named};
 
-/// A listener as compiled.
+/// A socket of a listener as compiled.
+#[derive(Debug, Clone)]
 pub struct ListenerSpec {
     pub index: usize,
     pub name: String,
-    pub address: SocketAddr,
+    /// One of its addresses.
+    pub address: Address,
+    /// Permissions of a Unix socket.
+    pub mode: u32,
 }
 
 /// A route in the order of `narthex routes`.

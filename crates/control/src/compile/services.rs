@@ -10,7 +10,7 @@ use narthex_discovery::dns::DnsSettings;
 use narthex_document::{Name, Spanned};
 use narthex_net::H2Limits;
 use narthex_proxy::{HostRule, Member, Protocol, Rules, Service, ServiceTimes, Settings, State, Whereabouts};
-use narthex_wire::{Authority, Limits};
+use narthex_wire::{Address, Authority, Limits};
 
 use super::{Work, balance, resilience};
 use crate::health::Checks;
@@ -182,7 +182,7 @@ fn addresses(name: &str, service: &config::Service, state: &Arc<State>) -> Disco
         let place = Whereabouts { priority: instance.priority, zone, label };
         let port = instance.address.port;
         match instance.address.ip() {
-            Some(ip) => fixed.push(Member { address: SocketAddr::new(ip, port), weight, place }),
+            Some(ip) => fixed.push(Member { address: Address::Ip(SocketAddr::new(ip, port)), weight, place }),
             None => names.push(Named { name: instance.address.host.clone(), port, weight, place }),
         }
     }

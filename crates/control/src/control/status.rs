@@ -1,7 +1,6 @@
 //! What `narthex status` and the administration interface show. Plain data, read off what runs.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use narthex_proxy::{Health, Instance, Service};
 use narthex_telemetry::{InstanceState, ServiceState};
@@ -10,6 +9,7 @@ use serde::Serialize;
 use super::Source;
 use crate::certificates::CertificateStatus;
 use crate::feeds::Waiting;
+use crate::listeners::Listeners;
 
 /// What `narthex status` shows.
 #[derive(Debug, Clone, Serialize)]
@@ -26,7 +26,8 @@ pub struct Status {
     pub connections: usize,
     /// `memory` or `connections`: there is too much of it, and new requests are shed.
     pub overloaded: Option<&'static str>,
-    pub listeners: BTreeMap<String, String>,
+    /// The addresses of each.
+    pub listeners: BTreeMap<String, Vec<String>>,
     pub services: BTreeMap<String, ServiceStatus>,
     pub certificates: Vec<CertificateStatus>,
     /// Routes that are closed for want of data.
@@ -55,7 +56,7 @@ pub struct ServiceStatus {
 
 #[derive(Debug, Clone, Serialize)]
 pub struct InstanceStatus {
-    pub address: SocketAddr,
+    pub address: String,
     pub weight: u32,
     pub in_flight: u32,
     /// `healthy`, `unhealthy`, `ejected`, `unknown`.
@@ -72,7 +73,7 @@ impl InstanceStatus {
         let health = instance.standing.health();
         let ewma = instance.standing.ewma.read(now);
         Self {
-            address: instance.address,
+            address: instance.address.to_string(),
             weight: instance.weight,
             in_flight: instance.in_flight(),
             health: health.as_str(),
@@ -85,13 +86,22 @@ impl InstanceStatus {
     }
 }
 
+/// The addresses of each listener.
+pub(super) fn listeners_of(listeners: &Listeners) -> BTreeMap<String, Vec<String>> {
+    let mut all: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (name, address) in listeners.all() {
+        all.entry(name.to_owned()).or_default().push(address.to_string());
+    }
+    all
+}
+
 /// What the metrics say of a service's instances.
 pub(super) fn instances_of(service: &Service, now: u64) -> ServiceState {
     let set = service.instances();
     let instances = set.all.iter().map(|instance| {
         let health = instance.standing.health();
         InstanceState {
-            address: instance.address,
+            address: instance.address.to_string(),
             is_healthy: health == Health::Well,
             is_ejected: matches!(health, Health::Ejected(_)),
             ewma: Some(instance.standing.ewma.read(now)).filter(|ewma| *ewma > 0),

@@ -1,7 +1,6 @@
 //! One active check over the wire: a GET, a TCP connection, or `grpc.health.v1.Health/Check`. Each has a connection of its
 //! own, so that it sees what a new client would. Reads a bounded part of the answer.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +9,9 @@ use bytes::Bytes;
 use narthex_config as config;
 use narthex_net::tls::ClientTls;
 use narthex_proxy::{Protocol, Settings};
+use narthex_wire::Address;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 /// Bytes of a status line, or of the message of a gRPC answer.
@@ -47,6 +47,13 @@ impl PartialEq for Checks {
             && self.asks == other.asks
             && self.authority == other.authority
     }
+}
+
+async fn open(address: Address) -> std::io::Result<Box<dyn Wire>> {
+    Ok(match address {
+        Address::Ip(address) => Box::new(TcpStream::connect(address).await?),
+        Address::Unix(path) => Box::new(UnixStream::connect(path.as_str()).await?),
+    })
 }
 
 /// A socket, plain or within TLS.
@@ -86,16 +93,19 @@ impl Checks {
     }
 
     /// Asks one instance. `Err`: what is wrong with it, in words for the operator.
-    pub async fn ask(&self, address: SocketAddr) -> Result<(), String> {
-        let address = SocketAddr::new(address.ip(), self.port.unwrap_or(address.port()));
+    pub async fn ask(&self, address: Address) -> Result<(), String> {
+        let address = match address {
+            Address::Ip(at) => Address::Ip((at.ip(), self.port.unwrap_or(at.port())).into()),
+            unix @ Address::Unix(_) => unix,
+        };
         match tokio::time::timeout(self.timeout, self.ask_at(address)).await {
             Ok(result) => result,
             Err(_) => Err(format!("no answer within {:?}", self.timeout)),
         }
     }
 
-    async fn ask_at(&self, address: SocketAddr) -> Result<(), String> {
-        let stream = TcpStream::connect(address).await.map_err(|error| format!("no connection: {error}"))?;
+    async fn ask_at(&self, address: Address) -> Result<(), String> {
+        let stream = open(address).await.map_err(|error| format!("no connection: {error}"))?;
         if self.asks == Asks::Tcp {
             return Ok(());
         }

@@ -8,10 +8,12 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
+use narthex_wire::Address;
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
-use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Core;
@@ -22,6 +24,10 @@ const READ: u8 = 1;
 const WRITE: u8 = 2;
 /// The peer has ended its side, or the socket is broken: `READ` stays until that was read.
 const CLOSED: u8 = 4;
+
+/// How soon a full queue of a Unix socket is asked again, at first and at last.
+const FIRST_REST: Duration = Duration::from_micros(500);
+const LONGEST_REST: Duration = Duration::from_millis(20);
 
 /// What is known of a descriptor, and whom to tell more.
 pub struct Readiness {
@@ -108,6 +114,23 @@ impl Socket {
         let fd = net::socket_with(family, SocketType::STREAM, flags, None)?;
         net::sockopt::set_tcp_nodelay(&fd, true)?;
         Self::connected(fd, |fd| net::connect(fd, &address)).await
+    }
+
+    /// Connects to a Unix socket. A full queue there says so at once, to whoever does not block: it is asked again, until
+    /// whoever waits for the connection gives up.
+    pub async fn connect_unix(path: &str) -> io::Result<Self> {
+        let address = SocketAddrUnix::new(path)?;
+        let mut rest = FIRST_REST;
+        loop {
+            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+            let fd = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+            match Self::connected(fd, |fd| net::connect(fd, &address)).await {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                ended => return ended,
+            }
+            super::sleep(rest).await;
+            rest = (rest * 2).min(LONGEST_REST);
+        }
     }
 
     /// Waits until `begin`, a call of `connect`, has come to its end.
@@ -335,7 +358,7 @@ impl Accepting {
     }
 
     /// A connection: non-blocking, on no runtime yet.
-    pub fn poll_accept(&self, cx: &Context<'_>) -> Poll<io::Result<(OwnedFd, SocketAddr)>> {
+    pub fn poll_accept(&self, cx: &Context<'_>) -> Poll<io::Result<(OwnedFd, Address)>> {
         loop {
             ready!(self.0.ready.poll(cx, READ));
             match self.accept() {
@@ -346,14 +369,16 @@ impl Accepting {
         }
     }
 
-    /// What the kernel has queued, whether or not it was told of. `None`: nothing.
-    pub fn accept(&self) -> io::Result<Option<(OwnedFd, SocketAddr)>> {
+    /// What the kernel has queued, whether or not it was told of. `None`: nothing. An IPv4 client of an IPv6 socket has its
+    /// IPv4 address.
+    pub fn accept(&self) -> io::Result<Option<(OwnedFd, Address)>> {
         loop {
             match net::acceptfrom_with(&self.0.fd, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
                 Ok((fd, peer)) => {
                     let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-                    let Some(peer) = peer else { continue };
-                    return Ok(Some((fd, peer)));
+                    // Of the kinds of socket that are listened on, only Unix ones have peers without an IP address.
+                    let peer = peer.map_or(Address::UNNAMED, Address::Ip);
+                    return Ok(Some((fd, peer.to_canonical())));
                 }
                 Err(Errno::AGAIN) => return Ok(None),
                 // The client went away while it was queued; the next one may be there.

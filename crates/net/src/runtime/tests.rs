@@ -228,7 +228,7 @@ fn accepts_what_was_queued_before_it_was_watched() {
         let accepting = Accepting::adopt(listener.into()).unwrap();
         for client in &mut clients {
             let (fd, peer) = poll_fn(|cx| accepting.poll_accept(cx)).await.unwrap();
-            assert_eq!(peer, client.local_addr().unwrap());
+            assert_eq!(peer, client.local_addr().unwrap().into());
             let socket = Socket::adopt(fd).unwrap();
             write_all(&socket, b"hi").await;
             let mut got = [0; 2];

@@ -27,7 +27,6 @@ pub use queue::Queue;
 pub use retry::{Cause, Causes, RetryRules, StatusSet, Stop, Tried, Verdict, retry_after};
 pub use state::State;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -36,7 +35,7 @@ use arc_swap::ArcSwap;
 use narthex_net::H2Limits;
 use narthex_net::tls::ClientTls;
 use narthex_telemetry::ServiceSeries;
-use narthex_wire::{Authority, Limits};
+use narthex_wire::{Address, Authority, Limits};
 
 /// The protocol spoken to a service's instances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -237,7 +236,7 @@ impl Drop for Place {
 /// One address of a service, as discovery or the configuration says it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    pub address: SocketAddr,
+    pub address: Address,
     pub weight: u32,
     pub place: Whereabouts,
 }
@@ -253,8 +252,9 @@ pub struct Whereabouts {
     pub label: Option<Arc<str>>,
 }
 
-impl From<(SocketAddr, u32)> for Member {
-    fn from((address, weight): (SocketAddr, u32)) -> Self {
+impl<A: Into<Address>> From<(A, u32)> for Member {
+    fn from((address, weight): (A, u32)) -> Self {
+        let address = address.into();
         Self { address, weight, place: Whereabouts::default() }
     }
 }
@@ -263,7 +263,7 @@ impl From<(SocketAddr, u32)> for Member {
 pub struct Instance {
     /// Unique in this process: the key of its pools.
     pub id: u64,
-    pub address: SocketAddr,
+    pub address: Address,
     pub weight: u32,
     pub place: Whereabouts,
     pub standing: Arc<Standing>,

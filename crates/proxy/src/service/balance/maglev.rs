@@ -4,7 +4,7 @@
 //! Invariant: the table depends on nothing but addresses and weights, never on health: an instance that falls ill loses its
 //! keys to all others, and has exactly them back when it is well.
 
-use std::net::SocketAddr;
+use narthex_wire::Address;
 
 /// Entries of a table: prime, and a hundred times what a service of 600 instances needs for an even spread.
 const SIZE: usize = 65_537;
@@ -28,7 +28,7 @@ struct Permutation {
 
 impl Maglev {
     /// `None`: nobody has weight. Duplicates of an address share its place by their weights.
-    pub fn new(members: &[(SocketAddr, u32)]) -> Option<Self> {
+    pub fn new(members: &[(Address, u32)]) -> Option<Self> {
         let heaviest = members.iter().map(|(_, weight)| *weight).max().filter(|weight| *weight > 0)?;
         let mut all: Vec<Permutation> = members
             .iter()
@@ -108,8 +108,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn members(weights: &[u32]) -> Vec<(SocketAddr, u32)> {
-        let address = |port: usize| SocketAddr::from(([10, 0, 0, 1], 1_000 + port as u16));
+    fn members(weights: &[u32]) -> Vec<(Address, u32)> {
+        let address = |port: usize| Address::Ip(([10, 0, 0, 1], 1_000 + port as u16).into());
         weights.iter().enumerate().map(|(index, weight)| (address(index), *weight)).collect()
     }
 

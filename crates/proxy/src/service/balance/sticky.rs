@@ -1,11 +1,11 @@
 //! The sticky cookie: the instance that answered a client before answers it again. Its value is an HMAC-SHA256 over the
 //! service's name and the instance's address: nobody can make one up, and nobody reads an address from it.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
+use narthex_wire::Address;
 
 /// What stands for one instance in the cookie.
 pub type Tag = [u8; 32];
@@ -65,7 +65,7 @@ impl StickyKey {
     }
 
     /// The tags of these addresses.
-    pub fn tags(&self, addresses: impl Iterator<Item = SocketAddr>) -> Box<[Tag]> {
+    pub fn tags(&self, addresses: impl Iterator<Item = Address>) -> Box<[Tag]> {
         let key = Key::new(HMAC_SHA256, &self.secret);
         addresses
             .map(|address| {
@@ -157,8 +157,8 @@ mod tests {
         }
     }
 
-    fn addresses() -> [SocketAddr; 2] {
-        [([10, 0, 0, 1], 80).into(), ([10, 0, 0, 2], 80).into()]
+    fn addresses() -> [Address; 2] {
+        ["10.0.0.1:80", "10.0.0.2:80"].map(|text| Address::Ip(text.parse().unwrap()))
     }
 
     #[test]

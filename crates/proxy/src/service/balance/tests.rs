@@ -1,6 +1,6 @@
 //! Picking: each way to balance against a set that was made by hand.
 
-use std::net::SocketAddr;
+use narthex_wire::Address;
 use std::sync::Arc;
 
 use super::*;
@@ -15,8 +15,8 @@ fn state(weights: &[u32], rules: crate::service::Rules) -> Arc<State> {
     state
 }
 
-fn address(at: usize) -> SocketAddr {
-    ([127, 0, 0, 1], 1_000 + at as u16).into()
+fn address(at: usize) -> Address {
+    Address::Ip(([127, 0, 0, 1], 1_000 + at as u16).into())
 }
 
 fn draw(position: u32, random: u64) -> Draw<'static> {
@@ -54,7 +54,7 @@ fn random_follows_the_weights() {
     let mut counts = [0; 3];
     for random in 0..4_000u64 {
         let picked = set.pick(&Balance::Random, &draw(0, maglev::hash(&random.to_le_bytes()))).unwrap();
-        counts[usize::from(picked.address.port() - 1_000)] += 1;
+        counts[usize::from(picked.address.socket().unwrap().port() - 1_000)] += 1;
     }
     assert!((2_800..3_200).contains(&counts[0]), "{counts:?}");
     assert_eq!(counts[2], 0);
@@ -145,7 +145,7 @@ fn a_label_chooses_and_the_fallback_is_as_written() {
             };
             set.pick(balance, &Draw { wish, ..draw(position, maglev::hash(&[position as u8])) })
         });
-        let mut ports: Vec<_> = picked.map(|one| one.address.port() - 1_000).collect();
+        let mut ports: Vec<_> = picked.map(|one| one.address.socket().unwrap().port() - 1_000).collect();
         ports.sort_unstable();
         ports.dedup();
         ports

@@ -1,10 +1,11 @@
 //! Judges a service's instances and plans their shares, whenever something changed or time has passed. Sans-IO: told the
 //! time, asked when to be told again. Runs on the control runtime; a worker only says that there is something to judge.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+use narthex_wire::Address;
 
 use super::outlier::{most_ejected, sweep};
 use super::{CheckRules, EjectCause, Health, OutlierRules};
@@ -44,13 +45,13 @@ impl Rules {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HealthChange {
     Ejected {
-        instance: SocketAddr,
+        instance: Address,
         cause: EjectCause,
         time: Duration,
     },
     /// From an ejection.
     Returned {
-        instance: SocketAddr,
+        instance: Address,
     },
     /// Too few instances are well, and all are used; or that is over.
     Panic {

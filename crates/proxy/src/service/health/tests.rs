@@ -57,7 +57,7 @@ fn used(state: &State) -> Vec<u16> {
     let mut ports: Vec<_> = (0..200)
         .filter_map(|position| {
             let draw = Draw { position, random: 0, now: 1, wish: Wish::default(), avoid: &[] };
-            Some(set.pick(&Balance::RoundRobin, &draw)?.address.port() - 1_000)
+            Some(set.pick(&Balance::RoundRobin, &draw)?.address.socket()?.port() - 1_000)
         })
         .collect();
     ports.sort_unstable();
@@ -68,7 +68,7 @@ fn used(state: &State) -> Vec<u16> {
 fn ejections(tick: &Tick) -> Vec<(u16, EjectCause, u64)> {
     let one = |change: &HealthChange| match change {
         HealthChange::Ejected { instance, cause, time } => {
-            Some((instance.port() - 1_000, *cause, time.as_secs()))
+            Some((instance.socket()?.port() - 1_000, *cause, time.as_secs()))
         }
         _ => None,
     };
