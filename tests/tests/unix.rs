@@ -1,4 +1,5 @@
-//! Listeners on Unix sockets and on several addresses: who a client is there, and what becomes of a socket's file.
+//! Unix sockets: listeners on them and on several addresses, who a client is there, what becomes of a socket's file; services
+//! behind them.
 
 #![allow(
     clippy::unwrap_used,
@@ -198,4 +199,95 @@ fn a_client_by_ipv4_has_its_ipv4_address_on_a_socket_of_both_families() {
     assert_eq!(RawClient::connect(six).unwrap().exchange(GET).unwrap().status, 200);
     assert_eq!(seen(&service, "x-forwarded-for"), "::1");
     assert_eq!(seen(&service, "forwarded"), "for=\"[::1]\";host=\"a\";proto=http");
+}
+
+#[test]
+fn services_are_asked_and_watched_on_unix_sockets_by_either_protocol() {
+    let service = FakeService::start(answer::echo());
+    let workspace = Workspace::new().unwrap();
+    let path = workspace.file("a.sock");
+    // The program behind is a gateway too: it speaks HTTP/1.1 and HTTP/2 on its socket.
+    let behind = config(&format!("address: \"unix:{}\"", path.display()), &service);
+    for (scheme, health) in [("http", "path: /x"), ("h2c", "path: /x"), ("http", "kind: tcp")] {
+        let program = Gateway::start(&behind).unwrap_or_else(|error| panic!("{error}"));
+        let text = format!(
+            "narthex: 1\nadmin: {{ address: \"127.0.0.1:0\" }}\nlisteners: {{ main: {{ address: \"127.0.0.1:0\" }} }}\n\
+             services: {{ s: {{ url: \"{scheme}+unix:{}\", panic_below: 0%, \
+             health: {{ {health}, every: 100ms, healthy: 1, unhealthy: 1 }} }} }}\n\
+             gateways: {{ g: {{ listeners: [main], routes: {{ \
+             all: {{ match: \"/{{rest=**}}\", public: true, to: s }} }} }} }}\n",
+            path.display()
+        );
+        let process = Process::start(&text, &[]);
+        let address = process.address("main");
+        let mut client = RawClient::connect(address).unwrap();
+        for _ in 0..3 {
+            let answer = client.exchange("GET /x HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+            assert_eq!(answer.status, 200, "{}", answer.text());
+        }
+        assert_eq!(seen(&service, "x-forwarded-host"), "localhost", "the program's own host");
+        let status = process.get("/status").json();
+        let instance = &status["services"]["s"]["instances"][0];
+        assert_eq!(instance["address"], format!("unix:{}", path.display()));
+        assert_eq!(instance["health"], "healthy");
+        assert_eq!(status["services"]["s"]["connections"], 1, "it is kept: {status}");
+        let metrics = process.get("/metrics").text();
+        let series = format!("instance=\"unix:{}\"}} 1", path.display());
+        assert!(metrics.contains(&series), "{metrics}");
+        program.stop();
+        eventually("its end is noticed", PATIENCE, || {
+            let status = process.get("/status").json();
+            (status["services"]["s"]["instances"][0]["health"] == "unhealthy").then_some(())
+        });
+        assert!(ask_at(address, GET).contains("\"no_instance\""));
+    }
+}
+
+#[test]
+fn a_socket_that_nobody_listens_on_is_a_failed_connection() {
+    let workspace = Workspace::new().unwrap();
+    let text = format!(
+        "narthex: 1\nlisteners: {{ main: {{ address: \"127.0.0.1:0\" }} }}\n\
+         services: {{ s: {{ url: \"http+unix:{}\" }} }}\n\
+         gateways: {{ g: {{ listeners: [main], routes: {{ all: {{ match: \"/{{rest=**}}\", public: true, to: s }} }} }} }}\n",
+        workspace.file("none.sock").display()
+    );
+    let gateway = Gateway::start(&text).unwrap_or_else(|error| panic!("{error}"));
+    let answer = ask_at(gateway.address("main").unwrap(), GET);
+    assert!(answer.starts_with("HTTP/1.1 502") && answer.contains("connect_failed"), "{answer}");
+    gateway.stop();
+}
+
+#[test]
+fn a_full_queue_of_a_socket_is_waited_for() {
+    let workspace = Workspace::new().unwrap();
+    let path = workspace.file("a.sock");
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
+    socket.listen(0).unwrap();
+    let filling = UnixStream::connect(&path).unwrap();
+    let more = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    more.set_nonblocking(true).unwrap();
+    let full = more.connect(&socket2::SockAddr::unix(&path).unwrap()).unwrap_err();
+    assert_eq!(full.kind(), std::io::ErrorKind::WouldBlock, "the queue is full");
+    let text = format!(
+        "narthex: 1\nlisteners: {{ main: {{ address: \"127.0.0.1:0\" }} }}\n\
+         services: {{ s: {{ url: \"http+unix:{}\", timeouts: {{ connect: 15s }} }} }}\n\
+         gateways: {{ g: {{ listeners: [main], routes: {{ all: {{ match: \"/{{rest=**}}\", public: true, deadline: 30s, to: s }} }} }} }}\n",
+        path.display()
+    );
+    let gateway = Gateway::start(&text).unwrap_or_else(|error| panic!("{error}"));
+    let address = gateway.address("main").unwrap();
+    let client = std::thread::spawn(move || ask_at(address, GET));
+    // Long enough that the gateway has met the full queue; too short a time only makes the test weaker.
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert!(!client.is_finished(), "it waits");
+    let (_first, _) = socket.accept().unwrap();
+    let (second, _) = socket.accept().unwrap();
+    let mut second = UnixStream::from(std::os::fd::OwnedFd::from(second));
+    assert!(second.read(&mut [0; 4096]).unwrap() > 0);
+    second.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+    assert!(client.join().unwrap().ends_with("ok"));
+    drop(filling);
+    gateway.stop();
 }

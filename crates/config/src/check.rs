@@ -377,6 +377,14 @@ fn check_service(name: &Spanned<Name>, service: &Service, problems: &mut Vec<Dia
     }
     if let Some(health) = &service.health {
         health.check(problems);
+        let sockets = service.addresses().into_iter().filter(|one| one.address.socket.is_some());
+        for instance in sockets.filter(|_| health.port.is_some()) {
+            let message = "`health.port` cannot be asked on a Unix socket";
+            problems.push(
+                Diagnostic::error("conflict", instance.span, message)
+                    .with_help("remove `port` from `health`"),
+            );
+        }
     }
     if let Some(outliers) = &service.outliers {
         outliers.check(problems);

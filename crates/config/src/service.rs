@@ -18,7 +18,8 @@ use std::num::NonZeroU32;
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Service {
-    /// Scheme, host and port. A DNS name may stand for several instances. Either this or `instances`.
+    /// Scheme, host and port, or a Unix socket as in `http+unix:/run/app.sock`. A DNS name may stand for several instances.
+    /// Either this or `instances`.
     #[serde(default)]
     pub url: Option<Spanned<ServiceUrl>>,
     /// The instances: urls, or `{ address: url, weight: 1, priority: 0, zone: name, labels: {} }`.

@@ -32,7 +32,7 @@ pub enum Scheme {
     H2,
 }
 
-/// Where a service is: scheme, host and port; no path, query or user.
+/// Where a service is: scheme, host and port, or a Unix socket; no path, query or user.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ServiceUrl {
     /// How it is spoken to.
@@ -41,6 +41,8 @@ pub struct ServiceUrl {
     pub host: String,
     /// The port; default 80 or, on TLS, 443.
     pub port: u16,
+    /// The path of the Unix socket, as in `http+unix:/run/app.sock`; its host is `localhost`.
+    pub socket: Option<String>,
 }
 
 impl ServiceUrl {
@@ -49,8 +51,11 @@ impl ServiceUrl {
         self.host.parse().ok()
     }
 
-    /// `host:port`, version 6 addresses in brackets.
+    /// `host:port`, version 6 addresses in brackets; `localhost` on a Unix socket.
     pub fn authority(&self) -> String {
+        if self.socket.is_some() {
+            return self.host.clone();
+        }
         match self.host.parse::<Ipv6Addr>() {
             Ok(ip) => format!("[{ip}]:{}", self.port),
             Err(_) => format!("{}:{}", self.host, self.port),
@@ -152,6 +157,9 @@ impl FromStr for ServiceUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if let Some((scheme, rest)) = text.split_once("+unix:") {
+            return on_unix_socket(scheme, rest);
+        }
         let Some((scheme, rest)) = text.split_once("://") else {
             return Err(format!(
                 "`{text}` has no scheme\nhelp: write http://{text}, or https://, h2c://, grpc://, grpcs://"
@@ -183,8 +191,30 @@ impl FromStr for ServiceUrl {
             ));
         }
         let (host, port) = host_and_port(authority, scheme)?;
-        Ok(ServiceUrl { scheme, host, port })
+        Ok(ServiceUrl { scheme, host, port, socket: None })
     }
+}
+
+fn on_unix_socket(scheme: &str, rest: &str) -> Result<ServiceUrl, String> {
+    let scheme = match scheme.to_ascii_lowercase().as_str() {
+        "http" => Scheme::Http,
+        "tcp" => Scheme::Tcp,
+        "h2c" | "grpc" => Scheme::H2c,
+        "https" | "grpcs" => {
+            return Err("TLS is not spoken on a Unix socket\nhelp: nobody else can listen there: write http+unix: or \
+                        h2c+unix:"
+                .into());
+        }
+        _ => {
+            return Err(format!(
+                "the scheme `{scheme}+unix` is not known\nhelp: there are http+unix, h2c+unix, grpc+unix, tcp+unix"
+            ));
+        }
+    };
+    // With an empty authority or without one.
+    let path = rest.strip_prefix("//").unwrap_or(rest);
+    let socket = socket_path(path).map_err(|error| error.replace("as in unix:", "as in http+unix:"))?;
+    Ok(ServiceUrl { scheme, host: "localhost".into(), port: 80, socket: Some(socket) })
 }
 
 fn host_and_port(authority: &str, scheme: Scheme) -> Result<(String, u16), String> {
@@ -243,7 +273,10 @@ impl fmt::Display for ServiceUrl {
             Scheme::H2c => "h2c",
             Scheme::H2 => "grpcs",
         };
-        write!(f, "{scheme}://{}", self.authority())
+        match &self.socket {
+            Some(path) => write!(f, "{scheme}+unix:{path}"),
+            None => write!(f, "{scheme}://{}", self.authority()),
+        }
     }
 }
 
@@ -273,5 +306,5 @@ macro_rules! by_text {
 by_text! {
     ListenAddress, "An address to listen on: `:443`, `127.0.0.1:8081`, `[::1]:8081`, `unix:/run/narthex.sock`.", "^((\\*|[0-9.]+|\\[[0-9a-fA-F:.]+\\])?:[0-9]{1,5}|unix:/.+)$";
     HostPort, "An address to listen on: `:443`, `127.0.0.1:8081`, `[::1]:8081`.", "^(\\*|[0-9.]+|\\[[0-9a-fA-F:.]+\\])?:[0-9]{1,5}$";
-    ServiceUrl, "Scheme, host and port: `http://users:8080`, `https://…`, `h2c://…`, `grpc://…`, `grpcs://…`.", "^(http|https|h2c|grpc|grpcs)://[^/?#@]+/?$";
+    ServiceUrl, "Scheme, host and port: `http://users:8080`, `https://…`, `h2c://…`, `grpc://…`, `grpcs://…`, `tcp://…`; or a Unix socket: `http+unix:/run/app.sock`.", "^((http|https|h2c|grpc|grpcs|tcp)://[^/?#@]+/?|(http|h2c|grpc|tcp)\\+unix:(//)?/.+)$";
 }

@@ -32,7 +32,7 @@ pub enum InstanceAddress<'a> {
 
 /// What is known of one request. Empty texts and `None` are left out of the line. Names, codes, methods and protocols are
 /// written as they are: nothing in them needs escaping.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct AccessRecord<'a> {
     pub unix_ms: u64,
     pub request_id: &'a str,
@@ -85,44 +85,6 @@ pub struct TlsRecord<'a> {
     pub sni: Option<&'a str>,
     /// Subject and fingerprint of the client's certificate.
     pub client: Option<(&'a str, &'a str)>,
-}
-
-impl Default for AccessRecord<'_> {
-    fn default() -> Self {
-        Self {
-            unix_ms: 0,
-            request_id: "",
-            trace_id: &[],
-            client: None,
-            caller: None,
-            method: "",
-            host: "",
-            path: "",
-            protocol: "",
-            status: 0,
-            grpc_status: None,
-            reason: None,
-            detail: None,
-            listener: "",
-            gateway: "",
-            route: "",
-            api_version: None,
-            service: None,
-            instance: None,
-            attempts: 0,
-            total: 0,
-            service_time: 0,
-            connect: 0,
-            gateway_time: 0,
-            bytes_in: 0,
-            bytes_out: 0,
-            shadowed: "",
-            tunnel: "",
-            fallback: None,
-            not_retried: None,
-            tls: None,
-        }
-    }
 }
 
 impl AccessRecord<'_> {

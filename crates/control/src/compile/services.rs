@@ -181,8 +181,10 @@ fn addresses(name: &str, service: &config::Service, state: &Arc<State>) -> Disco
         let label = label.map(|label| Arc::from(label.as_str()));
         let place = Whereabouts { priority: instance.priority, zone, label };
         let port = instance.address.port;
-        match instance.address.ip() {
-            Some(ip) => fixed.push(Member { address: Address::Ip(SocketAddr::new(ip, port)), weight, place }),
+        let ip = instance.address.ip().map(|ip| Address::Ip(SocketAddr::new(ip, port)));
+        let known = instance.address.socket.as_deref().map(Address::unix).or(ip);
+        match known {
+            Some(address) => fixed.push(Member { address, weight, place }),
             None => names.push(Named { name: instance.address.host.clone(), port, weight, place }),
         }
     }
