@@ -4,6 +4,7 @@ use crate::balance::{Balance, Subset};
 use crate::bounds::ServiceBounds;
 use crate::breaker::Breaker;
 use crate::health::{Health, Outliers};
+use crate::raw::ProxyProtocol;
 use crate::retry::{Retry, RetryBudget};
 use crate::tls::ServiceTls;
 use crate::url::{HostPort, ServiceUrl, is_host};
@@ -49,6 +50,10 @@ pub struct Service {
     /// How TLS is spoken, for `https://` and `grpcs://`.
     #[serde(default)]
     pub tls: Option<Spanned<ServiceTls>>,
+    /// Tell the service who the client is: each connection begins with a header of the PROXY protocol, `v1` or `v2`, and carries
+    /// requests of one client's connection only, with which it ends. Default: no.
+    #[serde(default)]
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Which `Host` the service sees: `keep` (the client's), `service` (the url's) or a name. Default: `service`.
     #[serde(default)]
     pub host: HostRule,

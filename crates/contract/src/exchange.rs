@@ -25,6 +25,10 @@ pub struct Moment {
 pub struct Client {
     /// Who is at the other end of the socket.
     pub peer: Address,
+    /// Which address of ours the peer is connected to.
+    pub own: Address,
+    /// The peer's connection: a number of its own on the worker that serves it. 0: none.
+    pub connection: u64,
     /// Who the client is, `trusted_hops` of `X-Forwarded-For` considered. Of a Unix socket's client: 127.0.0.1.
     pub ip: IpAddr,
     /// The client is the peer, on a Unix socket: it has no address, and `ip` only stands for it.
@@ -35,7 +39,8 @@ pub struct Client {
 impl Default for Client {
     fn default() -> Self {
         let ip = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        Self { peer: Address::Ip((ip, 0).into()), ip, is_unix: false, tls: false }
+        let nowhere = Address::Ip((ip, 0).into());
+        Self { peer: nowhere, own: nowhere, connection: 0, ip, is_unix: false, tls: false }
     }
 }
 

@@ -1,7 +1,6 @@
 //! One connected socket. The only place where the kinds of transport are told apart.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -37,11 +36,15 @@ impl Stream {
         Ok(Self::Plain(Socket::adopt(fd)?))
     }
 
-    /// Which address of ours the peer is connected to. Only of a plain connection.
-    pub fn local_address(&self) -> io::Result<SocketAddr> {
-        let Self::Plain(socket) = self else { return Err(io::ErrorKind::Unsupported.into()) };
-        let address = SockRef::from(socket).local_addr()?;
-        address.as_socket().ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+    /// Which address of ours the peer is connected to. An IPv4 address on an IPv6 socket is an IPv4 address.
+    pub fn local_address(&self) -> Address {
+        let socket = match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => stream.socket(),
+        };
+        // It can only fail on a socket that is broken already: the first read will say so.
+        let address = SockRef::from(socket).local_addr().ok().and_then(|address| address.as_socket());
+        address.map_or(Address::UNNAMED, Address::Ip).to_canonical()
     }
 
     /// Looks at what has come, without taking it; ready when it is more than `known` bytes, at the end, or where no more can

@@ -19,7 +19,7 @@ use crate::places::Place;
 use crate::raw::serve_raw;
 use crate::request::handle;
 use crate::routing::identify;
-use crate::secure::{Secured, shake_hands};
+use crate::secure::shake_hands;
 use crate::shedding::Excess;
 use crate::worker::{Phase, Registered, Worker};
 
@@ -42,7 +42,7 @@ pub async fn serve(stream: Stream, peer: Address, listener: usize, mut place: Pl
     let registered = worker.register();
     let entered = Box::pin(enter(stream, peer, listener, &mut place, &worker, &registered)).await;
     let Some((stream, peer)) = entered else { return };
-    let peer = Rc::new(Peer::new(peer, Secured::of(&stream)));
+    let peer = Rc::new(Peer::connected(peer, &stream, &worker));
     if stream.speaks_h2() {
         let Some(plan) = worker.snapshot().listener(listener).cloned() else { return };
         worker.refresh();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use narthex_contract::Exchange;
-use narthex_net::{Deadline, Inbound};
+use narthex_net::{Deadline, Inbound, Stream};
 use narthex_telemetry::TunnelEnd;
 use narthex_wire::{Address, RequestParser, ResponseHead};
 
@@ -116,10 +116,26 @@ impl Run {
     }
 }
 
+/// A client's connection, for as long as it or one of its streams is there. When it ends, the connections to services end
+/// that are open on its behalf alone.
+pub struct Guest {
+    pub id: u64,
+    worker: Rc<Worker>,
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.worker.pools().leave(self.id);
+    }
+}
+
 /// The client's end of the socket.
-#[derive(Debug)]
 pub struct Peer {
     pub address: Address,
+    /// Which address of ours it is connected to.
+    pub own: Address,
+    /// Of a connection: its number on this worker, and what ends with it.
+    pub guest: Option<Guest>,
     /// The address's IP as text, made once per connection; `unix:` of a Unix socket's client.
     pub text: Box<str>,
     /// Where the connection is encrypted.
@@ -134,7 +150,13 @@ impl Peer {
             Address::Ip(address) => address.ip().to_canonical().to_string().into(),
             Address::Unix(_) => "unix:".into(),
         };
-        Self { address, text, secured, told: RefCell::default() }
+        Self { address, own: Address::UNNAMED, guest: None, text, secured, told: RefCell::default() }
+    }
+
+    /// The peer at the other end of this connection.
+    pub fn connected(address: Address, stream: &Stream, worker: &Rc<Worker>) -> Self {
+        let guest = Guest { id: worker.next_guest(), worker: Rc::clone(worker) };
+        Self { own: stream.local_address(), guest: Some(guest), ..Self::new(address, Secured::of(stream)) }
     }
 
     /// Gives memory back while the connection is idle.

@@ -365,7 +365,7 @@ async fn attempt(
     trying.tries += 1;
     trying.begun = line.worker.now();
     let calling = match Calling::begin(service, line.worker, &trying.avoid, trying.wish) {
-        Ok(calling) => calling,
+        Ok(calling) => calling.on_behalf_of(&run.exchange.client),
         Err(failure) => return Ok(Err(failure)),
     };
     let worker = line.worker;

@@ -109,8 +109,7 @@ pub async fn serve_raw(
     registered: &Registered,
 ) {
     let began = worker.moment();
-    // It can only fail on a socket that is broken already: the first read will say so.
-    let own = stream.local_address().map_or(peer, Address::Ip);
+    let own = stream.local_address();
     let mut client = H1Server::new(stream);
     let deadline = Deadline::default();
     let mut passing = Passing {
@@ -265,7 +264,8 @@ impl Passing<'_> {
             self.deadline.poll(cx, self.worker.clock(), due).map(|()| Err(late()))
         })
         .await?;
-        let header = self.raw.proxy_protocol.map(|version| version.header_of(self.peer, self.own));
+        let version = self.raw.proxy_protocol.or(service.settings.proxy_protocol);
+        let header = version.map(|version| version.header_of(self.peer, self.own));
         Ok(opened.pass_through(&header.unwrap_or_default()))
     }
 

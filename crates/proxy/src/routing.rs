@@ -56,6 +56,8 @@ pub fn identify(run: &mut Run, line: &Line<'_>) {
     let worker = line.worker;
     exchange.locals.clone_from(line.snapshot.locals());
     exchange.client.peer = line.peer.address;
+    exchange.client.own = line.peer.own;
+    exchange.client.connection = line.peer.guest.as_ref().map_or(0, |guest| guest.id);
     exchange.client.tls = line.peer.secured.is_some();
     exchange.tls = line.peer.secured.as_ref().map(|secured| Arc::clone(&secured.tls));
     let told = forwarded::client_ip(line.plan.forwarded, &exchange.request.head);

@@ -149,6 +149,7 @@ pub struct Worker {
     turning_away: Cell<usize>,
     random: Cell<u64>,
     position: Cell<u32>,
+    guests: Cell<u64>,
     now: Cell<u64>,
     unix_offset_ms: Cell<u64>,
     stamps: RefCell<Stamps>,
@@ -178,6 +179,7 @@ impl Worker {
             turning_away: Cell::new(0),
             random: Cell::new(random),
             position: Cell::new((random >> 32) as u32),
+            guests: Cell::new(0),
             now: Cell::new(1),
             unix_offset_ms: Cell::new(0),
             stamps: RefCell::default(),
@@ -337,6 +339,12 @@ impl Worker {
         let position = self.position.get();
         self.position.set(position.wrapping_add(1));
         position
+    }
+
+    /// A number that no other client's connection on this worker has; never 0.
+    pub fn next_guest(&self) -> u64 {
+        self.guests.set(self.guests.get() + 1);
+        self.guests.get()
     }
 
     pub fn stamps(&self) -> RefMut<'_, Stamps> {

@@ -1,7 +1,7 @@
 //! The PROXY protocol's header, as a sender writes it: who the client of a connection is. Versions 1 and 2 of
 //! <https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt>. It reads none.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::Address;
 
@@ -17,18 +17,33 @@ pub enum ProxyProtocol {
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Version 2, on behalf of a client.
 const PROXIED: u8 = 0x21;
+/// Version 2, on nobody's behalf.
+const LOCAL: u8 = 0x20;
 /// Without addresses.
 const UNSPECIFIED: u8 = 0;
 const TCP4: u8 = 0x11;
 const TCP6: u8 = 0x21;
 
 impl ProxyProtocol {
-    /// As `header`; a client of a Unix socket has no address, and the header says so (`UNKNOWN`, `AF_UNSPEC`).
+    /// As `header`; a client of a Unix socket has no address, and the header says so (`UNKNOWN`, `AF_UNSPEC`). Where only our
+    /// side has none, it is 0.0.0.0 or `::`.
     pub fn header_of(self, client: Address, own: Address) -> Vec<u8> {
-        match (client, own, self) {
-            (Address::Ip(client), Address::Ip(own), _) => self.header(client, own),
-            (_, _, Self::V1) => b"PROXY UNKNOWN\r\n".to_vec(),
-            (_, _, Self::V2) => [SIGNATURE, &[PROXIED, UNSPECIFIED, 0, 0]].concat(),
+        let nowhere = |client: SocketAddr| match client.ip().to_canonical() {
+            IpAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            IpAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+        };
+        match (client, self) {
+            (Address::Ip(client), _) => self.header(client, own.socket().unwrap_or_else(|| nowhere(client))),
+            (Address::Unix(_), Self::V1) => b"PROXY UNKNOWN\r\n".to_vec(),
+            (Address::Unix(_), Self::V2) => [SIGNATURE, &[PROXIED, UNSPECIFIED, 0, 0]].concat(),
+        }
+    }
+
+    /// The header of a connection on nobody's behalf, such as a health check's.
+    pub fn header_of_own(self) -> Vec<u8> {
+        match self {
+            Self::V1 => b"PROXY UNKNOWN\r\n".to_vec(),
+            Self::V2 => [SIGNATURE, &[LOCAL, UNSPECIFIED, 0, 0]].concat(),
         }
     }
 
@@ -90,6 +105,9 @@ mod tests {
         assert_eq!(ProxyProtocol::V1.header_of(Address::UNNAMED, own), b"PROXY UNKNOWN\r\n");
         let two = ProxyProtocol::V2.header_of(Address::UNNAMED, own);
         assert_eq!(two, [SIGNATURE, &[0x21, 0, 0, 0]].concat());
+        assert_eq!(ProxyProtocol::V2.header_of_own(), [SIGNATURE, &[0x20, 0, 0, 0]].concat());
+        let known = ProxyProtocol::V1.header_of(own, Address::UNNAMED);
+        assert_eq!(known, b"PROXY TCP4 192.0.2.1 0.0.0.0 80 0\r\n");
     }
 
     #[test]

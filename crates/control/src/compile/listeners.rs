@@ -89,10 +89,6 @@ fn raw(
         proxy_protocol: None,
         hello_bytes: listener.bounds.hello_bytes.0 as usize,
     };
-    let version = |given| match given {
-        config::ProxyProtocol::V1 => ProxyProtocol::V1,
-        config::ProxyProtocol::V2 => ProxyProtocol::V2,
-    };
     if let Some(tcp) = &listener.tcp {
         plan.to = RawTo::Service(raw_service(work, services, &tcp.to, &mut plan.services)?);
         plan.idle = tcp.idle.0;
@@ -108,6 +104,14 @@ fn raw(
     plan.idle = tls.idle.0;
     plan.proxy_protocol = tls.proxy_protocol.map(version);
     Some(plan)
+}
+
+/// A version as the wire has it.
+pub(super) fn version(given: config::ProxyProtocol) -> ProxyProtocol {
+    match given {
+        config::ProxyProtocol::V1 => ProxyProtocol::V1,
+        config::ProxyProtocol::V2 => ProxyProtocol::V2,
+    }
 }
 
 /// Adds a service to those of a listener; one that has no raw bytes is refused.

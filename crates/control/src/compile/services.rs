@@ -129,6 +129,7 @@ fn settings(work: &mut Work<'_>, name: &Spanned<Name>, service: &config::Service
     Some(Settings {
         protocol,
         tls,
+        proxy_protocol: service.proxy_protocol.map(super::listeners::version),
         host,
         authority,
         balance,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use narthex_config as config;
 use narthex_net::tls::ClientTls;
 use narthex_proxy::{Protocol, Settings};
-use narthex_wire::Address;
+use narthex_wire::{Address, ProxyProtocol};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
@@ -28,6 +28,7 @@ pub struct Checks {
     port: Option<u16>,
     authority: String,
     protocol: Protocol,
+    proxy_protocol: Option<ProxyProtocol>,
     tls: Option<Arc<ArcSwap<ClientTls>>>,
 }
 
@@ -40,7 +41,8 @@ enum Asks {
 
 impl PartialEq for Checks {
     fn eq(&self, other: &Self) -> bool {
-        let key = |one: &Self| (one.every, one.at_once, one.timeout, one.port, one.protocol);
+        let key =
+            |one: &Self| (one.every, one.at_once, one.timeout, one.port, one.protocol, one.proxy_protocol);
         let tls = |one: &Self| one.tls.as_ref().map(Arc::as_ptr);
         key(self) == key(other)
             && tls(self) == tls(other)
@@ -88,6 +90,7 @@ impl Checks {
             port: health.port.map(std::num::NonZeroU16::get),
             authority: text(&health.host, &own),
             protocol: settings.protocol,
+            proxy_protocol: settings.proxy_protocol,
             tls: settings.tls.clone(),
         }
     }
@@ -105,9 +108,13 @@ impl Checks {
     }
 
     async fn ask_at(&self, address: Address) -> Result<(), String> {
-        let stream = open(address).await.map_err(|error| format!("no connection: {error}"))?;
+        let mut stream = open(address).await.map_err(|error| format!("no connection: {error}"))?;
         if self.asks == Asks::Tcp {
             return Ok(());
+        }
+        if let Some(version) = self.proxy_protocol {
+            let sent = stream.write_all(&version.header_of_own()).await;
+            sent.map_err(|error| format!("the connection broke: {error}"))?;
         }
         let is_grpc = matches!(self.asks, Asks::Grpc { .. });
         let Some(tls) = &self.tls else {

@@ -57,6 +57,10 @@ impl TlsStream {
         Self { socket, connection, incoming, facts: None, made_by: None, fault: None, has_ended: false }
     }
 
+    pub(crate) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
     /// What the handshake found out.
     pub fn facts(&self) -> Option<&Arc<TlsFacts>> {
         self.facts.as_ref()

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
-use narthex_contract::{Detail, Reason, Reply, core};
+use narthex_contract::{Client, Detail, Reason, Reply, core};
 use narthex_net::tls::ClientTls;
 use narthex_net::{
     BodyBuffer, Fill, H1Client, H2Client, HeadError, Outbound, Stream, connect_h2, is_unprocessed,
@@ -29,6 +29,8 @@ pub struct Call {
     service: Arc<Service>,
     connection: Option<Place>,
     stream: Option<StreamPlace>,
+    /// On whose behalf alone its connection is open: the number of a client's connection; 0: anybody's.
+    guest: u64,
     account: Account,
     /// Its place among the service's retries.
     pub retry: Option<Place>,
@@ -104,6 +106,8 @@ pub struct Calling {
     service: Arc<Service>,
     pub instance: Arc<Instance>,
     account: Account,
+    /// Who has a connection of its own.
+    client: Option<Client>,
 }
 
 /// This request in the books of its service and of its instance, until it is dropped.
@@ -151,7 +155,18 @@ impl Calling {
             return Err(Failure::new(core::NO_INSTANCE, "the service has no instance").unprocessed());
         };
         let account = Account::open(&instance, place);
-        Ok(Self { service: Arc::clone(service), instance, account })
+        Ok(Self { service: Arc::clone(service), instance, account, client: None })
+    }
+
+    /// For this client: where the service is told by the PROXY protocol who that is, its connections are its own.
+    #[must_use]
+    pub fn on_behalf_of(mut self, client: &Client) -> Self {
+        self.client = self.service.settings.proxy_protocol.map(|_| *client);
+        self
+    }
+
+    fn guest(&self) -> u64 {
+        self.client.map_or(0, |client| client.connection)
     }
 
     /// A kept connection; sends the head into its buffer.
@@ -159,14 +174,14 @@ impl Calling {
         let Settings { protocol, tls, .. } = &self.service.settings;
         let (protocol, tls) = (*protocol, tls.as_ref().map(|tls| tls.load_full()));
         if protocol != Protocol::Http2 {
-            let kept = worker.pools().take(&self.instance, tls.as_ref());
+            let kept = worker.pools().take(&self.instance, tls.as_ref(), self.guest());
             match kept {
                 Some((client, place)) => return Ok(self.into_h1(client, place, head, true)),
                 None if protocol == Protocol::Http1 => return Err(self),
                 None => {}
             }
         }
-        let shared = worker.pools().share(&self.instance, tls.as_ref(), worker.now());
+        let shared = worker.pools().share(&self.instance, tls.as_ref(), self.guest(), worker.now());
         let Some((client, stream)) = shared else { return Err(self) };
         self.into_h2(client, stream, head, true).map_err(|(calling, _)| calling)
     }
@@ -200,12 +215,16 @@ impl Calling {
         std::future::poll_fn(|cx| waiter.poll(cx, is_free)).await;
     }
 
-    /// Opens a TCP connection.
+    /// Opens a connection, and says on whose behalf where the service is to know.
     pub async fn connect(self, place: Place, worker: &Rc<Worker>) -> Result<Opened, Failure> {
         let address = self.instance.address;
-        let stream = Stream::connect(address).await.map_err(|error| {
+        let failed = |error: std::io::Error| {
             Failure::new(core::CONNECT_FAILED, format!("{address}: {error}")).unprocessed()
-        })?;
+        };
+        let mut stream = Stream::connect(address).await.map_err(failed)?;
+        if let (Some(client), Some(version)) = (&self.client, self.service.settings.proxy_protocol) {
+            introduce(&mut stream, &version.header_of(client.peer, client.own)).await.map_err(failed)?;
+        }
         self.service.series.connected(worker.index());
         Ok(Opened { calling: self, stream, place })
     }
@@ -235,13 +254,15 @@ impl Calling {
         stream: Option<StreamPlace>,
         is_reused: bool,
     ) -> Call {
-        let Self { service, instance, account } = self;
+        let guest = self.guest();
+        let Self { service, instance, account, .. } = self;
         Call {
             outbound,
             instance,
             service,
             connection,
             stream,
+            guest,
             account,
             retry: None,
             is_reused,
@@ -250,7 +271,16 @@ impl Calling {
     }
 }
 
-/// A connection on which nothing was said yet.
+/// Sends the header that comes before everything else, TLS included.
+async fn introduce(stream: &mut Stream, mut header: &[u8]) -> std::io::Result<()> {
+    while !header.is_empty() {
+        let count = std::future::poll_fn(|cx| stream.poll_write_two(cx, header, &[])).await?;
+        header = header.get(count..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// A connection on which no request was sent yet.
 pub struct Opened {
     calling: Calling,
     stream: Stream,
@@ -301,8 +331,13 @@ impl Opened {
         let (client, drive) = connected.map_err(|error| failed(&error))?;
         narthex_net::runtime::spawn(drive);
         let (service, instance) = (&calling.service, &calling.instance);
-        let stream =
-            worker.pools().add_shared(service, instance, (client.clone(), made_by), place, worker.now());
+        let stream = worker.pools().add_shared(
+            service,
+            instance,
+            (client.clone(), made_by, calling.guest()),
+            place,
+            worker.now(),
+        );
         calling.into_h2(client, stream, head, false).map_err(|(_, error)| failed(&error))
     }
 }
@@ -346,9 +381,9 @@ impl Call {
 
     /// Gives the connection back where it may carry another request.
     pub fn finish(self, worker: &Worker) {
-        let Self { outbound, instance, service, connection, stream, account, .. } = self;
+        let Self { outbound, instance, service, connection, stream, guest, account, .. } = self;
         if let (Some(client), Some(place)) = (outbound.into_reusable(), connection) {
-            worker.pools().keep(&service, &instance, client, place, worker);
+            worker.pools().keep(&service, &instance, (client, guest), place, worker);
         }
         drop((stream, account));
     }

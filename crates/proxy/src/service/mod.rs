@@ -35,7 +35,7 @@ use arc_swap::ArcSwap;
 use narthex_net::H2Limits;
 use narthex_net::tls::ClientTls;
 use narthex_telemetry::ServiceSeries;
-use narthex_wire::{Address, Authority, Limits};
+use narthex_wire::{Address, Authority, Limits, ProxyProtocol};
 
 /// The protocol spoken to a service's instances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +97,8 @@ pub struct Settings {
     pub protocol: Protocol,
     /// TLS to the instances; replaced as a whole when one of its files changes.
     pub tls: Option<Arc<ArcSwap<ClientTls>>>,
+    /// Each client has connections of its own, which begin by saying who it is.
+    pub proxy_protocol: Option<ProxyProtocol>,
     pub host: HostRule,
     /// The service's own host and port: what it is told where the client asked for none (HTTP/1.0).
     pub authority: Authority,
@@ -131,6 +133,7 @@ impl Default for Settings {
         Self {
             protocol: Protocol::Http1,
             tls: None,
+            proxy_protocol: None,
             host: HostRule::Keep,
             authority: Authority::parse("localhost").expect("it is a host name"),
             balance: Balance::RoundRobin,

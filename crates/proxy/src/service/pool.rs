@@ -23,6 +23,7 @@ fn is_same(made_by: Option<&Arc<ClientTls>>, wanted: Option<&Arc<ClientTls>>) ->
 /// A kept HTTP/1.1 connection.
 struct Idle {
     client: Box<H1Client>,
+    guest: u64,
     place: Place,
     since: u64,
 }
@@ -32,6 +33,7 @@ struct Shared {
     client: H2Client,
     /// The settings of its TLS.
     made_by: Option<Arc<ClientTls>>,
+    guest: u64,
     streams: Rc<Cell<usize>>,
     _place: Place,
     used: u64,
@@ -45,12 +47,15 @@ struct PerInstance {
     keep: u64,
 }
 
-/// All pools of one worker.
+/// All pools of one worker. A connection that was opened on behalf of one client (`guest`: the number of the client's
+/// connection) serves nobody else; 0 is anybody's.
 #[derive(Default)]
-pub struct Pools(
+pub struct Pools {
     #[expect(clippy::disallowed_types, reason = "with a hasher that is cheaper still")]
-    std::collections::HashMap<u64, PerInstance, BuildHasherDefault<ById>>,
-);
+    pools: std::collections::HashMap<u64, PerInstance, BuildHasherDefault<ById>>,
+    /// There may be connections on behalf of one client.
+    has_guests: bool,
+}
 
 /// Instances are numbered one after the other, by ourselves: one multiplication spreads them well enough.
 #[derive(Default)]
@@ -86,9 +91,11 @@ impl Pools {
         &mut self,
         instance: &Instance,
         tls: Option<&Arc<ClientTls>>,
+        guest: u64,
     ) -> Option<(Box<H1Client>, Place)> {
-        let idle = &mut self.0.get_mut(&instance.id)?.idle;
-        while let Some(mut kept) = idle.pop() {
+        let idle = &mut self.pools.get_mut(&instance.id)?.idle;
+        while let Some(at) = idle.iter().rposition(|kept| kept.guest == guest) {
+            let mut kept = idle.remove(at);
             if is_same(kept.client.made_by(), tls) && !kept.client.is_stale() {
                 return Some((kept.client, kept.place));
             }
@@ -100,7 +107,7 @@ impl Pools {
         &mut self,
         service: &Service,
         instance: &Arc<Instance>,
-        client: Box<H1Client>,
+        (client, guest): (Box<H1Client>, u64),
         place: Place,
         worker: &Worker,
     ) {
@@ -111,14 +118,15 @@ impl Pools {
         }
         let pool = self.of(service, instance);
         if pool.idle.len() < service.settings.idle_connections && service.state.queue.offer(worker.index()) {
-            pool.idle.push(Idle { client, place, since: worker.now() });
+            pool.idle.push(Idle { client, guest, place, since: worker.now() });
+            self.has_guests |= guest != 0;
         }
     }
 
     /// Closes an idle connection of this service, if there is one.
     pub fn give_up_one(&mut self, service: &Service) -> bool {
         let is_of = |place: &Place| Arc::ptr_eq(&place.state, service.state());
-        self.0.values_mut().any(|pool| match pool.idle.first() {
+        self.pools.values_mut().any(|pool| match pool.idle.first() {
             Some(oldest) if is_of(&oldest.place) => {
                 drop(pool.idle.remove(0));
                 true
@@ -128,7 +136,7 @@ impl Pools {
     }
 
     fn of(&mut self, service: &Service, instance: &Arc<Instance>) -> &mut PerInstance {
-        let pool = self.0.entry(instance.id).or_default();
+        let pool = self.pools.entry(instance.id).or_default();
         if pool.instance.is_none() {
             pool.instance = Some(Arc::clone(instance));
             pool.keep = service.settings.times.keep.as_nanos() as u64;
@@ -141,13 +149,16 @@ impl Pools {
         &mut self,
         instance: &Instance,
         tls: Option<&Arc<ClientTls>>,
+        guest: u64,
         now: u64,
     ) -> Option<(H2Client, StreamPlace)> {
-        let shared = &mut self.0.get_mut(&instance.id)?.shared;
+        let shared = &mut self.pools.get_mut(&instance.id)?.shared;
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         shared.retain_mut(|kept| !matches!(kept.client.poll_ready(&mut cx), std::task::Poll::Ready(Err(_))));
         let kept = shared.iter_mut().find(|kept| {
-            kept.streams.get() < kept.client.max_streams() && is_same(kept.made_by.as_ref(), tls)
+            kept.guest == guest
+                && kept.streams.get() < kept.client.max_streams()
+                && is_same(kept.made_by.as_ref(), tls)
         })?;
         kept.used = now;
         kept.streams.set(kept.streams.get() + 1);
@@ -158,19 +169,33 @@ impl Pools {
         &mut self,
         service: &Service,
         instance: &Arc<Instance>,
-        (client, made_by): (H2Client, Option<Arc<ClientTls>>),
+        (client, made_by, guest): (H2Client, Option<Arc<ClientTls>>, u64),
         place: Place,
         now: u64,
     ) -> StreamPlace {
         let streams = Rc::new(Cell::new(1));
         let pool = self.of(service, instance);
-        pool.shared.push(Shared { client, made_by, streams: Rc::clone(&streams), _place: place, used: now });
+        let streams_of = Rc::clone(&streams);
+        pool.shared.push(Shared { client, made_by, guest, streams: streams_of, _place: place, used: now });
+        self.has_guests |= guest != 0;
         StreamPlace(streams)
+    }
+
+    /// A client's connection has ended: closes what was open on its behalf. Streams that are under way end first.
+    pub fn leave(&mut self, guest: u64) {
+        if !self.has_guests {
+            return;
+        }
+        for pool in self.pools.values_mut() {
+            pool.idle.retain(|kept| kept.guest != guest);
+            pool.shared.retain(|kept| kept.guest != guest);
+        }
     }
 
     /// Closes what is stale, too old, or belongs to an instance that is gone.
     pub fn sweep(&mut self, now: u64) {
-        self.0.retain(|_, pool| {
+        let mut has_guests = false;
+        self.pools.retain(|_, pool| {
             let removed = pool.instance.as_ref().is_none_or(|instance| instance.is_removed());
             if removed {
                 pool.idle.clear();
@@ -183,12 +208,15 @@ impl Pools {
                 .retain_mut(|kept| now.saturating_sub(kept.since) < pool.keep && !kept.client.is_stale());
             let keep = if removed { 0 } else { pool.keep };
             pool.shared.retain(|kept| kept.streams.get() > 0 || now.saturating_sub(kept.used) < keep);
+            has_guests |= pool.idle.iter().any(|kept| kept.guest != 0);
+            has_guests |= pool.shared.iter().any(|kept| kept.guest != 0);
             !(pool.idle.is_empty() && pool.shared.is_empty())
         });
+        self.has_guests = has_guests;
     }
 
     /// Closes everything that is idle.
     pub fn clear(&mut self) {
-        self.0.clear();
+        self.pools.clear();
     }
 }
