@@ -40,7 +40,7 @@ impl HandMade {
     /// It does not start: the test is over.
     pub fn start(service: &str, links: Vec<Link>) -> Self {
         let text = format!(
-            "narthex: 1\nlisteners: {{ main: {{ address: \"127.0.0.1:0\" , bounds: {{ buffered_body_bytes: 1KiB }} }} }}\n\
+            "narthex: 1\nlisteners: {{ main: {{ address: \"127.0.0.1:0\" , bounds: {{ buffered_body_bytes: 1KiB, body_rate: 10KiB, body_grace: 2s }} }} }}\n\
              services: {{ s: {{ url: \"{service}\" }} }}\n\
              gateways: {{ g: {{ listeners: [main], routes: {{ held: {{ match: \"/held\", public: true, to: s }}, \
              free: {{ match: \"/{{rest=**}}\", public: true, to: s }} }} }} }}\n"

@@ -410,6 +410,34 @@ fn a_header_block_without_an_end_is_a_flood() {
 }
 
 #[test]
+fn a_header_block_that_stops_ends_the_connection_though_another_stream_is_busy() {
+    let scene = scene("header_time: 300ms");
+    // A stream whose request's body never ends: it stays open for as long as `body_idle_time`.
+    let busy = frame(1, 4, 1, &[0x83, 0x86, 0x84, 0x41, 0x01, b'a']);
+    let mut cut = frame(1, 5, 3, FIELDS);
+    cut.truncate(cut.len() - 1);
+    for stopped in [cut, frame(1, 1, 3, FIELDS)] {
+        let mut stream = TcpStream::connect(scene.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(&[PREFACE, &frame(4, 0, 0, &[]), &busy, &frame(0, 0, 1, b"x")].concat()).unwrap();
+        // It is not held against a connection on which no header block is under way.
+        stream.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
+        let mut bytes = [0; 4096];
+        while let Ok(count) = stream.read(&mut bytes) {
+            assert!(count > 0, "it was ended without a cause");
+        }
+        stream.write_all(&stopped).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut rest = Vec::new();
+        // A reset is an end too.
+        let _ = stream.read_to_end(&mut rest);
+        let said_goodbye = rest.windows(2).any(|two| two == [7, 0]);
+        assert!(said_goodbye, "GOAWAY before the end: {rest:?}");
+    }
+    scene.gateway.stop();
+}
+
+#[test]
 fn a_large_head_on_http2_is_refused_with_its_reason() {
     let scene = scene("header_bytes: 4KiB, header_fields: 20");
     run(async {

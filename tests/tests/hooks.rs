@@ -249,6 +249,18 @@ fn on_request_body_sees_all_of_it_within_its_bound() {
 }
 
 #[test]
+fn a_body_that_is_needed_whole_must_keep_its_rate() {
+    let scene = Scene::new(Hooks::REQUEST_BODY, Act::Continue, false);
+    let mut client = scene.client();
+    client.send("POST /held HTTP/1.1\r\nHost: a\r\nContent-Length: 900\r\n\r\nx").unwrap();
+    let answer = client.read_response().unwrap();
+    assert_eq!((answer.status, answer.reason().as_str()), (408, "body_timeout"));
+    assert_eq!(answer.json()["detail"], "body_rate");
+    assert_eq!(scene.told(), ["end 408 nobody"], "the policy is not asked about a part");
+    assert!(scene.service.log().is_empty());
+}
+
+#[test]
 fn on_failure_answers_in_the_services_stead() {
     for (act, status) in
         [(Act::Continue, 502), (Act::Answer, 203), (Act::Refuse, 503), (Act::SuspendAndRefuse, 503)]

@@ -13,6 +13,7 @@ const PING: u8 = 6;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
 const ACK: u8 = 1;
 
 /// How many frames a client has sent, of those that cost it nothing and bring nobody anything.
@@ -37,22 +38,50 @@ pub(crate) struct FrameCounter {
     skip: u64,
     header: [u8; HEADER_BYTES],
     have: usize,
+    /// Header blocks that have begun.
+    blocks: u64,
+    block: Block,
     pub counts: FrameCounts,
+}
+
+/// Where a header block is: HEADERS, and CONTINUATION up to END_HEADERS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Block {
+    /// None is under way.
+    None,
+    Open,
+    /// It ends with the frame that is under way.
+    Last,
 }
 
 impl Default for FrameCounter {
     fn default() -> Self {
-        Self { skip: PREFACE_BYTES, header: [0; HEADER_BYTES], have: 0, counts: FrameCounts::default() }
+        Self {
+            skip: PREFACE_BYTES,
+            header: [0; HEADER_BYTES],
+            have: 0,
+            blocks: 0,
+            block: Block::None,
+            counts: FrameCounts::default(),
+        }
     }
 }
 
 impl FrameCounter {
+    /// The number of the header block that has begun and not ended: until it has, nothing else can come (RFC 9113 6.10).
+    pub fn open_block(&self) -> Option<u64> {
+        (self.block != Block::None).then_some(self.blocks)
+    }
+
     /// Takes the bytes that came next, cut wherever they were.
     pub fn see(&mut self, mut bytes: &[u8]) {
         self.counts.bytes = self.counts.bytes.wrapping_add(bytes.len() as u64);
         loop {
             let skipped = self.skip.min(bytes.len() as u64);
             self.skip -= skipped;
+            if self.skip == 0 && self.block == Block::Last {
+                self.block = Block::None;
+            }
             bytes = &bytes[skipped as usize..];
             if bytes.is_empty() {
                 return;
@@ -72,6 +101,12 @@ impl FrameCounter {
         let [high, middle, low, kind, flags, ..] = self.header;
         let length = u32::from_be_bytes([0, high, middle, low]);
         self.skip = u64::from(length);
+        if kind == HEADERS {
+            self.blocks += 1;
+        }
+        if matches!(kind, HEADERS | CONTINUATION) {
+            self.block = if flags & END_HEADERS == 0 { Block::Open } else { Block::Last };
+        }
         let counts = &mut self.counts;
         let count = match kind {
             DATA if length == 0 && flags & END_STREAM == 0 => &mut counts.empty,
@@ -122,6 +157,25 @@ mod tests {
         let counts =
             FrameCounts { resets: 1, settings: 1, pings: 2, empty: 1, others: 2, bytes: bytes.len() as u64 };
         (bytes, counts)
+    }
+
+    #[test]
+    fn a_header_block_is_open_from_its_first_frame_to_its_last_byte() {
+        let mut counter = FrameCounter::default();
+        counter.see(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        counter.see(&frame(SETTINGS, 0, 6));
+        assert_eq!(counter.open_block(), None);
+        let whole = frame(HEADERS, END_HEADERS, 20);
+        counter.see(&whole[..28]);
+        assert_eq!(counter.open_block(), Some(1));
+        counter.see(&whole[28..]);
+        assert_eq!(counter.open_block(), None);
+        counter.see(&frame(HEADERS, 0, 5));
+        counter.see(&frame(CONTINUATION, 0, 0));
+        assert_eq!(counter.open_block(), Some(2));
+        counter.see(&frame(CONTINUATION, END_HEADERS, 0));
+        counter.see(&frame(DATA, 0, 3)[..4]);
+        assert_eq!(counter.open_block(), None);
     }
 
     proptest! {

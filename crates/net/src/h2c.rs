@@ -88,6 +88,11 @@ impl H2Server {
         self.io.frames()
     }
 
+    /// The number of the header block that the client has begun and not ended: nothing else comes until it has.
+    pub fn open_block(&self) -> Option<u64> {
+        self.io.open_block()
+    }
+
     /// GOAWAY with ENHANCE_YOUR_CALM: `poll_accept` ends as soon as that is out.
     pub fn calm(&mut self) {
         self.connection.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);

@@ -68,6 +68,11 @@ impl Lazy {
         self.0.borrow().watch.as_ref().map(|watch| watch.frames.counts).unwrap_or_default()
     }
 
+    /// The number of the header block that has begun and not ended.
+    pub fn open_block(&self) -> Option<u64> {
+        self.0.borrow().watch.as_ref()?.frames.open_block()
+    }
+
     /// Whether our last words hold these.
     pub fn has_said(&self, words: &str) -> bool {
         let inner = self.0.borrow();

@@ -64,6 +64,8 @@ struct Course {
     is_drained: bool,
     idle_due: u64,
     floods: Floods,
+    /// The header block that has begun and not ended, and until when it may.
+    block: Option<(u64, u64)>,
     /// The client was told to calm down.
     flooded: Option<FloodKind>,
 }
@@ -128,18 +130,37 @@ impl Driver<'_> {
                 course.idle_due =
                     self.worker.due(if course.is_drained { GOODBYE } else { self.plan.bounds.idle });
             }
-            if self.deadline.poll(cx, self.worker.clock(), course.idle_due).is_ready() {
+            let due = self.block_due(course).min(course.idle_due);
+            if self.deadline.poll(cx, self.worker.clock(), due).is_ready() {
                 if course.is_drained {
-                    // It never said that it has read the GOAWAY.
+                    // It never said that it has read the GOAWAY, or does not end what it has begun.
                     return Poll::Ready(None);
                 }
                 self.worker.refresh();
                 self.drain(course);
+                course.block = course.block.map(|(number, _)| (number, self.worker.due(GOODBYE)));
                 cx.waker().wake_by_ref();
             }
             Poll::Pending
         })
         .await
+    }
+
+    /// Until when the header block that is under way may take: it holds up every other stream, whatever they are busy with.
+    fn block_due(&self, course: &mut Course) -> u64 {
+        let Some(number) = self.server.open_block() else {
+            course.block = None;
+            return u64::MAX;
+        };
+        match course.block {
+            Some((known, due)) if known == number => due,
+            _ => {
+                self.worker.refresh();
+                let due = self.worker.due(self.plan.bounds.head);
+                course.block = Some((number, due));
+                due
+            }
+        }
     }
 
     /// GOAWAY: those streams that are open are the last.
