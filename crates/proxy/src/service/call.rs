@@ -107,7 +107,7 @@ pub struct Calling {
     pub instance: Arc<Instance>,
     account: Account,
     /// Who has a connection of its own.
-    client: Option<Client>,
+    client: Option<Box<Client>>,
 }
 
 /// This request in the books of its service and of its instance, until it is dropped.
@@ -161,12 +161,12 @@ impl Calling {
     /// For this client: where the service is told by the PROXY protocol who that is, its connections are its own.
     #[must_use]
     pub fn on_behalf_of(mut self, client: &Client) -> Self {
-        self.client = self.service.settings.proxy_protocol.map(|_| *client);
+        self.client = self.service.settings.proxy_protocol.map(|_| Box::new(*client));
         self
     }
 
     fn guest(&self) -> u64 {
-        self.client.map_or(0, |client| client.connection)
+        self.client.as_ref().map_or(0, |client| client.connection)
     }
 
     /// A kept connection; sends the head into its buffer.
