@@ -104,8 +104,10 @@ fn host_name(content: &[u8]) -> Option<String> {
     let length = list.word()?;
     let name = std::str::from_utf8(list.take(length.into())?).ok()?;
     let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    let is_name = !name.is_empty() && name.len() <= 255 && name.bytes().all(is_host);
-    is_name.then(|| name.trim_end_matches('.').to_ascii_lowercase())
+    let labels = name.strip_suffix('.').unwrap_or(name);
+    let has_labels = labels.split('.').all(|label| !label.is_empty());
+    let is_name = has_labels && name.len() <= 255 && name.bytes().all(is_host);
+    is_name.then(|| labels.to_ascii_lowercase())
 }
 
 struct Reader<'b>(&'b [u8]);
@@ -199,7 +201,7 @@ mod tests {
         ] {
             assert_eq!(client_hello(bytes), ClientHello::Invalid, "{bytes:?}");
         }
-        for name in [&b""[..], b"a b", b"a\0b", "ä".as_bytes(), &[b'a'; 300]] {
+        for name in [&b""[..], b".", b"..", b"a..b", b".a", b"a b", b"a\0b", "ä".as_bytes(), &[b'a'; 300]] {
             assert_eq!(client_hello(&records(&named(name), 1_000)), ClientHello::Invalid, "{name:?}");
         }
     }
