@@ -21,6 +21,10 @@ use crate::service::Call;
 use crate::snapshot::{DeadlineScope, Route};
 use crate::tunnel::{Rules, Tunnel, drained};
 
+/// For so long the end of a stream is waited for whose length is reached (HTTP/2 ends it apart from that): the client has
+/// its answer, and its next request waits behind it.
+const END: Duration = Duration::from_millis(200);
+
 /// The request's whole body, at most `bound` bytes. The gateway answers `100-continue` itself, because it buffers.
 pub async fn read_whole(
     run: &mut Run,
@@ -155,7 +159,12 @@ pub async fn stream(run: &mut Run, line: &mut Line<'_>, answer: Answer) -> Resul
                 line.worker.refresh();
                 let new = || Patience::of(response, route.as_deref(), began, line, call.as_ref());
                 let patience = waiting.take().map_or_else(new, |(patience, _)| patience);
-                let due = patience.due(line, download.waits_for());
+                let (whom, length) = (download.waits_for(), Framing::Length(download.carried));
+                let is_whole = response.framing == length && matches!(line.client, Inbound::H1(_));
+                let due = match is_whole && whom == WaitsFor::Source {
+                    true => line.due(END),
+                    false => patience.due(line, whom),
+                };
                 waiting = Some((patience, due));
                 due
             }
