@@ -247,6 +247,22 @@ fn requests_become_http1_and_abuse_is_refused() {
     gateway.stop();
 }
 
+/// Nothing of the answer is out when its body turns out to be none: the client gets a refusal, not a broken stream.
+#[test]
+fn a_body_that_is_invalid_from_its_first_byte_becomes_a_refusal() {
+    let service = FakeService::start(|conversation: &mut narthex_testkit::Conversation<'_>| {
+        conversation.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n")?;
+        Ok(narthex_testkit::Next::Close)
+    });
+    let (gateway, address) = gateway(&service.url(), "", "");
+    run(async {
+        let answer = seen(address, request("GET", "/")).await.unwrap();
+        assert_eq!((answer.status, answer.field("x-narthex-reason").is_empty()), (502, true));
+        assert!(answer.text().contains("service_protocol"), "{}", answer.text());
+    });
+    gateway.stop();
+}
+
 #[test]
 fn bodiless_answers_of_an_http1_service_stay_bodiless() {
     let service = FakeService::start(|conversation: &mut narthex_testkit::Conversation<'_>| {
