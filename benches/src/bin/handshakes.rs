@@ -66,6 +66,8 @@ async fn exchange(connector: &TlsConnector, port: u16, request: &[u8]) -> anyhow
     let name = ServerName::try_from("localhost")?;
     let mut stream = connector.connect(name, socket).await.context("the handshake failed")?;
     stream.write_all(request).await?;
+    // rustls keeps what the socket did not take at once.
+    stream.flush().await?;
     let mut answer = Vec::with_capacity(2048);
     // A gateway that closes without close_notify has answered all the same.
     let ended = stream.read_to_end(&mut answer).await;
