@@ -100,7 +100,7 @@ pub fn prepare() -> anyhow::Result<()> {
 /// Where the candidate is asked, if it speaks the workload's protocol.
 pub fn port(candidate: &Candidate, workload: Workload) -> Option<u16> {
     match workload {
-        Workload::Http2 | Workload::Grpc => candidate.h2_port,
+        Workload::Http2 => candidate.h2_port,
         // The relay connects to the service for each client: that is no floor for a gateway with a pool.
         Workload::NewConnection if candidate.name == "relay" => None,
         _ => Some(candidate.port),
