@@ -1,6 +1,7 @@
 //! CPU per request of each gateway, in slices taken in turns, and the paired ratios to our own.
 //! All candidates of a line-up run all the time, idle but for their slice, so that what disturbs one disturbs the next as well.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Instant;
 
@@ -14,6 +15,16 @@ use super::{Options, report};
 
 /// Below this share of its core a gateway waited for its load, and the figure says less.
 const BUSY: f64 = 0.9;
+
+const SECTION: &str = "peers";
+/// Candidates that are no other gateway with a version of its own.
+const OURS: [&str; 3] = ["narthex", "bare", "relay"];
+
+const INTRODUCTION: &str = "\
+One worker on one core; the load and the service on another; pairs of slices of one second, in turns; 100 routes. *Ratio* is the
+median of narthex's CPU per request over the other's in the same round, with its 95 % bootstrap interval: below 1, narthex is
+cheaper. *Busy* is the share of the time in which the gateway ran, or waited for a core that other programs had. `relay` copies
+bytes and reads nothing: the floor. Each table says when and with what it was measured.";
 
 /// What one slice of one candidate gave.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +41,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         bail!("there is no workload `{unknown}`: {}", keys.join(", "));
     }
     prepare()?;
-    let (mut tables, mut versions) = (String::new(), Vec::new());
+    let mut tables: BTreeMap<&str, String> = BTreeMap::new();
     for lineup in LINEUPS {
         let asked =
             |key: &str| options.workloads.is_empty() || options.workloads.iter().any(|word| word == key);
@@ -40,31 +51,32 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             continue;
         }
         let (_service, candidates) = lineup.start(options)?;
-        for candidate in candidates.iter().filter(|candidate| !matches!(candidate.name, "relay" | "bare")) {
-            let version = format!("{} {}", candidate.name, candidate.version);
-            if !versions.contains(&version) {
-                versions.push(version);
-            }
-        }
         for (workload, _, title, _, note) in workloads {
             let slices = measure(&candidates, *workload, options.pairs)?;
-            write_table(&mut tables, title, note, &candidates, &slices)?;
+            let text =
+                format!("{}\n{}", conditions(options, &candidates, note), table(&candidates, &slices)?);
+            tables.insert(title, text);
             eprintln!("{title}: done");
         }
     }
-    report::write(
-        "peers",
-        &format!(
-            "## Against other gateways\n\n{}\n{}.\nOne worker on one core; the load and the service on another; \
-             {} pairs of slices of one second, in turns; 100 routes. *Ratio* is the median of narthex's CPU per \
-             request over the other's in the same round, with its 95 % bootstrap interval: below 1, narthex is \
-             cheaper. *Busy* is the share of the time in which the gateway ran, or waited for a core that other \
-             programs had. `relay` copies bytes and reads nothing: the floor.\n\n{tables}",
-            report::conditions(&options.binary),
-            versions.join(", "),
-            options.pairs,
-        ),
-    )
+    let mut text = format!("## Against other gateways\n\n{INTRODUCTION}\n");
+    for (_, _, title, ..) in WORKLOADS {
+        // What was not measured now stays as it was, with the day and the commit of its own.
+        if let Some(table) = tables.remove(title).or_else(|| report::part(SECTION, title)) {
+            write!(text, "\n### {title}\n\n{}\n", table.trim())?;
+        }
+    }
+    report::write(SECTION, &text)
+}
+
+/// When, where and with what a table was measured, and what a reader must know beside.
+fn conditions(options: &Options, candidates: &[Candidate], note: &str) -> String {
+    let others = candidates.iter().filter(|candidate| !OURS.contains(&candidate.name));
+    let versions: Vec<String> =
+        others.map(|candidate| format!("; {} {}", candidate.name, candidate.version)).collect();
+    let (line, pairs) = (report::conditions(&options.binary), options.pairs);
+    let note = if note.is_empty() { String::new() } else { format!("\n{note}\n") };
+    format!("{}{}; {pairs} pairs.\n{note}", line.trim_end_matches('.'), versions.concat())
 }
 
 /// One slice of each candidate per round; the order turns by one each round.
@@ -100,18 +112,9 @@ fn slice(candidate: &Candidate, workload: Workload) -> anyhow::Result<Slice> {
     Ok(Slice { cpu: cpu.as_secs_f64() * 1e6 / done as f64, busy: busy.min(1.0) })
 }
 
-fn write_table(
-    out: &mut String,
-    title: &str,
-    note: &str,
-    candidates: &[Candidate],
-    slices: &[Vec<Option<Slice>>],
-) -> anyhow::Result<()> {
-    let note = if note.is_empty() { String::new() } else { format!("{note}\n\n") };
-    writeln!(
-        out,
-        "### {title}\n\n{note}| gateway | CPU us/request | ratio | interval | busy |\n|---|---|---|---|---|"
-    )?;
+fn table(candidates: &[Candidate], slices: &[Vec<Option<Slice>>]) -> anyhow::Result<String> {
+    let mut out =
+        String::from("| gateway | CPU us/request | ratio | interval | busy |\n|---|---|---|---|---|\n");
     for (candidate, own) in candidates.iter().zip(slices) {
         let taken: Vec<Slice> = own.iter().flatten().copied().collect();
         if taken.is_empty() {
@@ -138,8 +141,7 @@ fn write_table(
             busy * 100.0
         )?;
     }
-    writeln!(out)?;
-    Ok(())
+    Ok(out)
 }
 
 fn values(slices: &[Slice], of: impl Fn(&Slice) -> f64) -> Vec<f64> {

@@ -45,7 +45,7 @@ pub const WORKLOADS: [(Workload, &str, &str, Lineup, &str); 10] = [
         "tls-connect",
         "TLS GET 1 KiB, a connection each",
         Lineup::Tls,
-        "As above, with a full handshake for each request: the gateways send tickets as they do by default, the client \
+        "As *TLS GET 1 KiB*, with a full handshake for each request: the gateways send tickets as they do by default, the client \
          never takes a session up again.",
     ),
     (
