@@ -178,6 +178,8 @@ impl Index {
     fn note_run(&mut self, begin: u32, end: u32) {
         match self.runs.last_mut() {
             Some(last) if last.1 == begin => last.1 = end,
+            // Of no use any more, and with rollbacks there might be any number of them.
+            _ if self.is_odd => {}
             _ => self.runs.push((begin, end)),
         }
     }
