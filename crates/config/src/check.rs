@@ -195,6 +195,10 @@ fn check_route<'f>(
     if let Some(retry) = &route.retry {
         retry.check(problems);
     }
+    if let Some(mirror) = &route.mirror {
+        mirror.check(file, route, problems);
+        no_raw(file, &mirror.to, mirror.to.span, problems);
+    }
     check_policies(file, &route.policies, used, problems);
     for name in &route.without {
         check_without(file, gateway, name, problems);
@@ -456,6 +460,7 @@ fn unused<'f>(file: &'f File, used: &Used<'f>, problems: &mut Vec<Diagnostic>) {
                 To::Kind(kind) => mentions(&kind.0, &mut mentioned),
             }
             route.fallback.iter().for_each(|kind| mentions(&kind.0, &mut mentioned));
+            mentioned.extend(route.mirror.iter().map(|mirror| mirror.to.as_str()));
             inline_mentions(&route.policies, &mut mentioned);
         }
     }

@@ -16,6 +16,7 @@ use crate::deadline;
 use crate::exchange::{Interrupt, Line, Run};
 use crate::forwarded;
 use crate::grpc;
+use crate::mirror;
 use crate::service::{
     Balance, Call, Calling, Cause, Failure, HostRule, Instance, Outcome, Pass, Place, RetryRules, Service,
     Stop, Tried, Unjudged, Verdict, Wish, http_of_grpc, retry_after,
@@ -36,11 +37,16 @@ pub async fn forward(
     let snapshot = Rc::clone(&line.snapshot);
     let Some(service) = snapshot.service(id) else { return Ok(Err(core::INTERNAL.into())) };
     run.exchange.service = Some(Arc::clone(&service.name));
+    // What is sent to a service that stands in was copied before.
+    let mirror = if run.is_prepared { None } else { route.mirror.as_ref() };
     prepare(run, line, service, route);
     let mut upgrades = route.upgrades;
     upgrades.websocket &= line.client.takes_tunnels();
     if let Some(refused) = upgrade::settle(run, line.worker, upgrades) {
         return Ok(Err(refused));
+    }
+    if let Some(mirror) = mirror {
+        mirror::begin(run, line, mirror);
     }
     run.exchange.timings.service_begun = line.worker.now();
     let mut trying = Trying::begin(run, line, service, route);

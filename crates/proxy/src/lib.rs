@@ -4,6 +4,7 @@
 
 mod accept;
 mod answer;
+mod aside;
 mod chain;
 mod connection;
 mod connection_h2;
@@ -16,6 +17,7 @@ mod fleet;
 mod forward;
 mod forwarded;
 mod grpc;
+mod mirror;
 mod problem;
 mod pump;
 mod raw;
@@ -37,6 +39,7 @@ pub use chain::{Chain, Link, Reached};
 pub use exchange::Run;
 pub use fleet::{Fleet, FleetOptions};
 pub use forwarded::ForwardedRules;
+pub use mirror::Mirror;
 pub use problem::problem_json;
 pub use raw::{RawPlan, RawTo, ServerNames};
 pub use request::handle;

@@ -10,7 +10,9 @@ use narthex_telemetry::RouteSeries;
 use narthex_wire::Limits;
 
 use crate::versioning::ApiVersions;
-use crate::{Chain, ForwardedRules, ListenerTls, RawPlan, RetryRules, Service, ServiceTimes, StatusSet};
+use crate::{
+    Chain, ForwardedRules, ListenerTls, Mirror, RawPlan, RetryRules, Service, ServiceTimes, StatusSet,
+};
 
 /// Everything that the data plane needs to answer requests.
 pub struct Snapshot {
@@ -178,6 +180,8 @@ pub struct Route {
     pub service_times: TimesOverride,
     /// In place of the service's.
     pub retry: Option<RetryRules>,
+    /// What gets copies of its requests.
+    pub mirror: Option<Arc<Mirror>>,
     /// `%2F` and `%5C` may stand in the path.
     pub keeps_encoded_slashes: bool,
     /// Bytes of a body that a policy must see whole.

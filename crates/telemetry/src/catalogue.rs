@@ -21,6 +21,36 @@ pub(crate) struct RouteCells {
     pub gateway: Histogram,
     /// Answers that a fallback gave: a reply, a service.
     pub fallbacks: [Counter; 2],
+    pub mirrored: [Counter; Mirrored::ALL.len()],
+}
+
+/// What became of the copy of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mirrored {
+    /// The mirror answered, whatever it said.
+    Answered,
+    /// It gave no answer.
+    Failed,
+    /// Not sent: the request's body is over the bound.
+    TooLarge,
+    /// Not sent: as many as may be are under way.
+    Busy,
+    /// Not sent: the request's body did not come to its end.
+    Incomplete,
+}
+
+impl Mirrored {
+    pub const ALL: [Self; 5] = [Self::Answered, Self::Failed, Self::TooLarge, Self::Busy, Self::Incomplete];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Failed => "failed",
+            Self::TooLarge => "too_large",
+            Self::Busy => "busy",
+            Self::Incomplete => "incomplete",
+        }
+    }
 }
 
 /// The metrics of one route.
@@ -46,6 +76,13 @@ impl RouteSeries {
     pub fn fell_back(&self, worker: usize, to_service: bool) {
         if let Some(cells) = self.cells.get(worker) {
             cells.get_or_init(Box::default).fallbacks[usize::from(to_service)].add(1);
+        }
+    }
+
+    /// A request was to be copied for the route's mirror.
+    pub fn mirrored(&self, worker: usize, end: Mirrored) {
+        if let Some(cells) = self.cells.get(worker) {
+            cells.get_or_init(Box::default).mirrored[end as usize].add(1);
         }
     }
 }

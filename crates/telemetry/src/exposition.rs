@@ -5,7 +5,8 @@ use std::fmt::{self, Write};
 use crate::catalogue::CLASSES;
 use crate::counter::SHARED_BUCKETS;
 use crate::{
-    CertificateState, Counter, Histogram, InstanceState, Metrics, ProcessState, TunnelEnd, WorkerMetrics,
+    CertificateState, Counter, Histogram, InstanceState, Metrics, Mirrored, ProcessState, RouteSeries,
+    TunnelEnd, WorkerMetrics,
 };
 
 impl Metrics {
@@ -63,6 +64,7 @@ fn write_routes(metrics: &Metrics, out: &mut String) -> fmt::Result {
             }
         }
     }
+    write_mirrored(&routes, out)?;
     for (name, help, gateway_only) in [
         ("narthex_request_duration_seconds", "From a request's first byte to its answer's last.", false),
         ("narthex_gateway_duration_seconds", "What the gateway itself took of it.", true),
@@ -73,6 +75,26 @@ fn write_routes(metrics: &Metrics, out: &mut String) -> fmt::Result {
             let histograms = cells.iter().map(|c| if gateway_only { &c.gateway } else { &c.total });
             let labels = format!("gateway=\"{}\",route=\"{}\"", route.gateway, route.route);
             write_histogram(out, name, &labels, histograms)?;
+        }
+    }
+    Ok(())
+}
+
+fn write_mirrored(routes: &[std::sync::Arc<RouteSeries>], out: &mut String) -> fmt::Result {
+    let name = "narthex_mirrored_requests_total";
+    let help = "Requests to be copied for a route's mirror: `answered`, `failed`, or given up (`too_large`, `busy`, `incomplete`).";
+    head(out, name, "counter", help)?;
+    for route in routes {
+        for end in Mirrored::ALL {
+            let cells = route.cells.iter().filter_map(|cell| cell.get());
+            let count: u64 = cells.map(|cells| cells.mirrored[end as usize].read()).sum();
+            if count > 0 {
+                let (gateway, route, outcome) = (&route.gateway, &route.route, end.as_str());
+                writeln!(
+                    out,
+                    "{name}{{gateway=\"{gateway}\",route=\"{route}\",outcome=\"{outcome}\"}} {count}"
+                )?;
+            }
         }
     }
     Ok(())

@@ -11,6 +11,7 @@ mod breakers;
 mod bulkheads;
 mod deadlines;
 mod fallbacks;
+mod mirrors;
 mod retries;
 
 use narthex_testkit::{RawClient, Response};
