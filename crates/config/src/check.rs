@@ -1,6 +1,7 @@
 //! Checks across the file that need no registry: names that lead nowhere, things that nothing uses, addresses given
 //! twice. Looks for every problem, up to a bound.
 
+use crate::balance::Balance;
 use crate::file::File;
 use crate::gateway::{Gateway, PolicyRef, Route, To};
 use crate::listener::Listener;
@@ -371,6 +372,11 @@ fn check_tls(service: &Service, problems: &mut Vec<Diagnostic>) {
 fn check_service(name: &Spanned<Name>, service: &Service, problems: &mut Vec<Diagnostic>) {
     if let Some(retry) = &service.retry {
         retry.check(problems);
+        if let (Some(hedge), Balance::Sticky(_)) = (&retry.hedge, &*service.balance) {
+            let message = "a client that stays with one instance is not asked for by another";
+            let problem = Diagnostic::error("conflict", hedge.after.span, message);
+            problems.push(problem.with_label(service.balance.span, "here").with_help("remove `hedge`"));
+        }
     }
     if let Some(breaker) = &service.breaker {
         breaker.check(problems);

@@ -10,6 +10,7 @@ mod date;
 mod file;
 mod gateway;
 mod health;
+mod hedge;
 mod kind;
 mod listener;
 mod load;
@@ -39,6 +40,7 @@ pub use gateway::{
     Route, RouteTimeouts, To, Upgrade,
 };
 pub use health::{Failures, Health, HealthKind, Outliers, StatusRange, SuccessRate};
+pub use hedge::{Hedge, HedgeAfter};
 pub use kind::{Mode, PolicyDef, no_settings};
 pub use listener::{Forwarded, HttpVersion, Listener, TrustedProxy};
 pub use load::{LoadOptions, Loaded, load, load_text};

@@ -17,6 +17,7 @@ mod fleet;
 mod forward;
 mod forwarded;
 mod grpc;
+mod hedge;
 mod mirror;
 mod problem;
 mod pump;
@@ -39,6 +40,7 @@ pub use chain::{Chain, Link, Reached};
 pub use exchange::Run;
 pub use fleet::{Fleet, FleetOptions};
 pub use forwarded::ForwardedRules;
+pub use hedge::{HedgeAfter, HedgeRules};
 pub use mirror::Mirror;
 pub use problem::problem_json;
 pub use raw::{RawPlan, RawTo, ServerNames};
@@ -49,8 +51,8 @@ pub use secure::ListenerTls;
 pub use service::{
     AdaptiveRules, Balance, BreakerRules, Budget, Call, Causes, CheckRules, Circuit, CookieRules, EjectCause,
     FailureShare, Health, HealthChange, HostRule, Instance, InstanceSet, Member, Outcome, OutlierRules,
-    Protocol, RetryRules, Rules, SameSite, Service, ServiceTimes, Settings, Slow, Spread, State, StatusSet,
-    Sticky, StickyKey, Subset, SuccessRate, Tick, Whereabouts,
+    Protocol, Quantile, RetryRules, Rules, SameSite, Service, ServiceTimes, Settings, Slow, Spread, State,
+    StatusSet, Sticky, StickyKey, Subset, SuccessRate, Tick, Whereabouts,
 };
 pub use snapshot::{
     DeadlineScope, FallbackStep, Gateway, ListenerBounds, ListenerPlan, PathEdit, Route, RouteTimes, Rung,

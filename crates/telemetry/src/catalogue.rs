@@ -94,6 +94,8 @@ pub(crate) struct ServiceCells {
     pub connects: Counter,
     pub retries: Counter,
     pub over_budget: Counter,
+    pub hedges: Counter,
+    pub hedges_won: Counter,
     /// gRPC calls by their status; what is none counts as UNKNOWN.
     pub calls: [Counter; 17],
     pub first_byte: Histogram,
@@ -153,7 +155,21 @@ impl ServiceSeries {
         }
     }
 
-    /// It would be, but for the budget.
+    /// A request that is slow is sent to another instance too.
+    pub fn hedged(&self, worker: usize) {
+        if let Some(cells) = self.cells(worker) {
+            cells.hedges.add(1);
+        }
+    }
+
+    /// That one answered first.
+    pub fn hedge_won(&self, worker: usize) {
+        if let Some(cells) = self.cells(worker) {
+            cells.hedges_won.add(1);
+        }
+    }
+
+    /// A request would be sent again, but for the budget.
     pub fn over_budget(&self, worker: usize) {
         if let Some(cells) = self.cells(worker) {
             cells.over_budget.add(1);

@@ -124,7 +124,7 @@ fn label(text: &str) -> String {
 fn write_services(metrics: &Metrics, out: &mut String) -> fmt::Result {
     let services = metrics.all_services();
     type Pick = fn(&crate::catalogue::ServiceCells) -> &Counter;
-    let counters: [(&str, &str, Pick); 5] = [
+    let counters: [(&str, &str, Pick); 7] = [
         ("narthex_service_requests_total", "Requests sent to a service.", |cells| &cells.requests),
         ("narthex_service_failures_total", "Requests that a service gave no answer to.", |cells| {
             &cells.failures
@@ -136,6 +136,14 @@ fn write_services(metrics: &Metrics, out: &mut String) -> fmt::Result {
             "Requests not sent once more because the retry budget was used up.",
             |cells| &cells.over_budget,
         ),
+        (
+            "narthex_service_hedges_total",
+            "Further tries of requests whose answer took long (`retry.hedge`).",
+            |cells| &cells.hedges,
+        ),
+        ("narthex_service_hedges_won_total", "Of these, those that answered first.", |cells| {
+            &cells.hedges_won
+        }),
     ];
     for (name, help, pick) in counters {
         head(out, name, "counter", help)?;

@@ -11,6 +11,7 @@ mod breakers;
 mod bulkheads;
 mod deadlines;
 mod fallbacks;
+mod hedges;
 mod mirrors;
 mod retries;
 
