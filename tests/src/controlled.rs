@@ -67,7 +67,16 @@ impl Controlled {
     /// # Panics
     /// There is none.
     pub fn address(&self) -> SocketAddr {
-        self.runtime.block_on(self.control().address("main")).expect("there is a listener `main`")
+        self.address_of("main")
+    }
+
+    /// Where a listener listens.
+    ///
+    /// # Panics
+    /// There is none of this name.
+    pub fn address_of(&self, listener: &str) -> SocketAddr {
+        let address = self.runtime.block_on(self.control().address(listener));
+        address.unwrap_or_else(|| panic!("no listener `{listener}`"))
     }
 
     /// Makes a text live. `Err`: the problems, rendered.

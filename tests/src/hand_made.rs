@@ -58,6 +58,7 @@ impl HandMade {
             .build()
             .expect("the system has room for a thread");
         let fleet = Fleet::start(FleetOptions {
+            shedding: Arc::default(),
             workers: 1,
             clock: Clock::system(),
             metrics: Arc::clone(&metrics),

@@ -6,6 +6,7 @@ mod hand_made;
 pub mod http2;
 mod peers;
 mod process;
+mod random;
 pub mod websocket;
 
 pub use controlled::Controlled;
@@ -13,3 +14,4 @@ pub use gateway::{Gateway, Narthex};
 pub use hand_made::{HandMade, link};
 pub use peers::{node, python};
 pub use process::{PATIENCE, Process, WATCH, binary, command, eventually, sibling, signal};
+pub use random::Random;

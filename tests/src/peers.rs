@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What pip and npm say where there is no way to the package index.
 const OFFLINE: [&str; 9] = [
@@ -43,7 +44,7 @@ pub fn node(packages: &[&str]) -> Option<Command> {
     Some(command)
 }
 
-/// Where the packages are. They are installed into a directory of this process first: tests that run at once do not see
+/// Where the packages are. They are installed into a directory of this call's own first: tests that run at once do not see
 /// each other's half.
 #[allow(clippy::print_stderr, reason = "a test that does not run must not go unseen")]
 fn installed(program: &str, arguments: &[&str], packages: &[&str]) -> Option<PathBuf> {
@@ -52,7 +53,9 @@ fn installed(program: &str, arguments: &[&str], packages: &[&str]) -> Option<Pat
     if found.is_dir() {
         return Some(found);
     }
-    let own = found.with_extension(std::process::id().to_string());
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let own = found.with_extension(format!("{}-{number}", std::process::id()));
     fs::create_dir_all(&own).expect("the directory of the built tests can be written");
     let output = Command::new(program).args(arguments).arg(&own).args(packages).output();
     let output = output.unwrap_or_else(|error| panic!("these tests need {program}: {error}"));

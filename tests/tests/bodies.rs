@@ -9,7 +9,7 @@
 )]
 
 use narthex_testkit::{Conversation, FakeService, Gate, Next, Progress, RawClient, Response, answer};
-use narthex_tests::Gateway;
+use narthex_tests::{Gateway, Random};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -25,18 +25,6 @@ fn gateway(url: &str, bounds: &str, policies: &str) -> (Gateway, SocketAddr) {
     let gateway = Gateway::start(&config).expect("the configuration is valid");
     let address = gateway.address("main").expect("it listens");
     (gateway, address)
-}
-
-/// A small generator (xorshift64*), so that a failure can be repeated by its seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % bound.max(1)
-    }
 }
 
 fn body(random: &mut Random, length: usize) -> Vec<u8> {
@@ -68,7 +56,7 @@ fn length(random: &mut Random) -> usize {
 /// Answers with the request's body, framed and cut as the request's `X-Seed` says.
 fn reflect(conversation: &mut Conversation<'_>) -> Result<Next, narthex_testkit::Fault> {
     let seed = conversation.head().field("x-seed").and_then(|seed| seed.parse().ok()).unwrap_or(1);
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let body = conversation.read_body()?.to_vec();
     let trailers: String =
         conversation.trailers().iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
@@ -97,7 +85,7 @@ fn send_pieces<E>(
 }
 
 fn exchange(client: &mut RawClient, seed: u64) -> (Vec<u8>, Response) {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let length = length(&mut random);
     let body = body(&mut random, length);
     let trailer = if random.below(2) == 0 { "X-Sum: 7\r\n" } else { "" };

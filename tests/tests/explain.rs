@@ -20,24 +20,8 @@ use narthex_config::{LoadOptions, load_text};
 use narthex_control::{Asked, Compiled, End, simulate};
 use narthex_router::{Explain, Match, PathPattern, RouteSpec, ValueTest};
 use narthex_testkit::RawClient;
-use narthex_tests::Gateway;
+use narthex_tests::{Gateway, Random};
 use narthex_wire::ResponseHead;
-
-/// Numbers that are the same in every run: a failure names its seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % end
-    }
-
-    fn one<'t>(&mut self, of: &[&'t str]) -> &'t str {
-        of[self.below(of.len())]
-    }
-}
 
 /// A test of a value, as a router knows it and as a user writes it.
 fn value_test(random: &mut Random) -> (ValueTest, &'static str) {
@@ -218,7 +202,7 @@ fn explain_says_what_the_naive_router_says() {
     let mut found = [0; 3];
     for seed in 1..=400_u64 {
         let versions = seed % 2 == 0;
-        let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let mut random = Random::new(seed);
         let (specs, text, compiled) = configuration(&mut random, versions);
         for _ in 0..20 {
             let (ask, prefix) = ask(&mut random, versions);
@@ -256,7 +240,7 @@ fn explain_says_what_the_naive_router_says() {
 fn the_live_gateway_says_what_the_naive_router_says() {
     for seed in 1_000..1_016_u64 {
         let versions = seed % 2 == 0;
-        let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let mut random = Random::new(seed);
         let (specs, text, _) = configuration(&mut random, versions);
         let gateway = Gateway::start(&text).unwrap();
         let mut client = RawClient::connect(gateway.address("main").unwrap()).unwrap();

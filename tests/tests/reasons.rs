@@ -26,6 +26,8 @@ const UNPROVOKED: &[(&str, &str)] = &[
     ("misdirected_request", "only an encrypted connection is for one host, see tls_listeners.rs"),
     ("tls_failed", "wants a service that proves the wrong thing, see tls_services.rs"),
     ("tls_timeout", "wants a service that is silent in the handshake, see tls_services.rs"),
+    ("overloaded", "wants a configuration of its own, see edge.rs"),
+    ("too_many_connections", "it is said before any request, see edge.rs"),
     ("client_gone", "nobody is there to read it, see the test of its own"),
 ];
 

@@ -1,4 +1,4 @@
-//! Reloads under load lose no request and keep no memory.
+//! Reloads under load lose no request, keep no memory, and leave what streams alone.
 //!
 //! 100 reloads by default; `NARTHEX_SOAK=1` makes it 1,000.
 
@@ -10,10 +10,16 @@
 )]
 
 use std::fmt::Write;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use narthex_testkit::{FakeService, Load, LoadOptions, answer};
+use narthex_tests::http2::{Asked, head, request, run, serve, within};
+use narthex_tests::websocket::{Connected, connect, connect_h2, echo, read, write};
 use narthex_tests::{Process, eventually};
+use tokio_tungstenite::tungstenite::Message;
 
 const ALLOCATOR_STEP_KIB: u64 = 2 * 1024;
 
@@ -91,4 +97,148 @@ fn http1_loses_nothing() {
 #[test]
 fn http2_loses_nothing() {
     reload_under_load(Load::http2);
+}
+
+/// A gRPC service that sends back each message of a call as it comes, and ends a call well.
+fn calls() -> SocketAddr {
+    serve(|(asked, mut respond): Asked| async move {
+        let mut answer = head(200);
+        answer.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+        let mut out = respond.send_response(answer, false).unwrap();
+        let mut body = asked.into_body();
+        while let Some(Ok(data)) = body.data().await {
+            let _ = body.flow_control().release_capacity(data.len());
+            // The caller is gone: then the call is over.
+            let Ok(()) = out.send_data(data, false) else { return };
+        }
+        let mut trailers = http::HeaderMap::new();
+        trailers.insert("grpc-status", "0".parse().unwrap());
+        let _ = out.send_trailers(trailers);
+    })
+}
+
+/// What holds while a stream is open: it says so by counting, until it is over.
+struct Conversations {
+    turns: Vec<AtomicU64>,
+    is_over: AtomicBool,
+}
+
+impl Conversations {
+    /// The next message of a conversation.
+    fn turn(&self, at: usize) -> Option<Vec<u8>> {
+        if self.is_over.load(Ordering::Acquire) {
+            return None;
+        }
+        let turn = self.turns[at].fetch_add(1, Ordering::AcqRel);
+        Some(format!("{at}: {turn}").into_bytes())
+    }
+
+    fn websocket(&self, at: usize, address: SocketAddr) {
+        let mut socket = connect(address, "/chat").unwrap();
+        while let Some(said) = self.turn(at) {
+            socket.send(Message::binary(said.clone())).unwrap();
+            assert_eq!(socket.read().unwrap().into_data(), said);
+        }
+        socket.close(None).unwrap();
+        assert_eq!(socket.read().unwrap(), Message::Close(None));
+    }
+
+    async fn websocket_h2(&self, at: usize, address: SocketAddr) {
+        let Connected::Tunnel(mut socket) = connect_h2(address, "/chat", "websocket").await else {
+            panic!("no tunnel");
+        };
+        while let Some(said) = self.turn(at) {
+            write(&mut socket, Message::binary(said.clone())).await.unwrap();
+            assert_eq!(within("the echo", read(&mut socket)).await.unwrap().into_data(), said);
+        }
+        socket.close(None).await.unwrap();
+    }
+
+    async fn call(&self, at: usize, address: SocketAddr) {
+        let mut client = narthex_tests::http2::connect(address).await.ready().await.unwrap();
+        let asked = request("POST", "/test.Calls/Both").header("content-type", "application/grpc");
+        let asked = asked.header("te", "trailers").body(()).unwrap();
+        let (response, mut out) = client.send_request(asked, false).unwrap();
+        let mut body = None;
+        let mut response = Some(response);
+        while let Some(said) = self.turn(at) {
+            let length = u32::try_from(said.len()).unwrap().to_be_bytes();
+            let message = [&[0], &length[..], &said].concat();
+            out.send_data(Bytes::from(message.clone()), false).unwrap();
+            if let Some(response) = response.take() {
+                body = Some(within("the head", response).await.unwrap().into_body());
+            }
+            let body = body.as_mut().unwrap();
+            let mut got = Vec::new();
+            while got.len() < message.len() {
+                let data = within("the echo", body.data()).await.expect("the call goes on").unwrap();
+                let _ = body.flow_control().release_capacity(data.len());
+                got.extend_from_slice(&data);
+            }
+            assert_eq!(got, message);
+        }
+        out.send_data(Bytes::new(), true).unwrap();
+        let mut body = body.unwrap();
+        assert!(within("the end", body.data()).await.is_none());
+        assert_eq!(within("the trailers", body.trailers()).await.unwrap().unwrap()["grpc-status"], "0");
+    }
+}
+
+#[test]
+fn websockets_and_calls_outlive_every_reload() {
+    const EACH: usize = 4;
+    let service = FakeService::start(answer::fixed(200, "ok"));
+    let urls = [service.url(), service.url(), service.url()];
+    let (chat, calls) = (echo(), calls());
+    let text = |generation: u32| {
+        let streams = format!(
+            "services:\n  chat: {{ url: \"http://{chat}\", timeouts: {{ connect: {}ms }} }}\n  calls: {{ url: \"grpc://{calls}\" }}\n",
+            500 + generation
+        );
+        let policies =
+            format!("policies: [ headers: {{ response: {{ set: {{ X-Generation: \"{generation}\" }} }} }} ]");
+        config(generation, &urls).replace("services:\n", &streams)
+            + &format!("      chat: {{ match: /chat, public: true, to: chat, {policies} }}\n")
+            + "      fixed: { match: /fixed, public: true, to: { reply: { status: 200 } } }\n"
+            + &format!(
+                "      calls: {{ match: \"POST /test.Calls/{{method}}\", public: true, to: calls, {policies} }}\n"
+            )
+    };
+    let gateway = Process::start(&text(0), &[]);
+    let address = gateway.address("main");
+    let all = Conversations {
+        turns: (0..3 * EACH).map(|_| AtomicU64::new(0)).collect(),
+        is_over: AtomicBool::new(false),
+    };
+    let load = Load::http1(LoadOptions { target: "/r7/x".into(), ..LoadOptions::new(address) });
+    std::thread::scope(|scope| {
+        let all = &all;
+        let threads: Vec<_> = (0..3 * EACH)
+            .map(|at| {
+                scope.spawn(move || match at / EACH {
+                    0 => all.websocket(at, address),
+                    1 => run(all.websocket_h2(at, address)),
+                    _ => run(all.call(at, address)),
+                })
+            })
+            .collect();
+        let counts = || all.turns.iter().map(|turn| turn.load(Ordering::Acquire)).collect::<Vec<_>>();
+        let reloaded = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for generation in 1..=reloads() {
+                let answer = gateway.ask("PUT", "/config", "", &text(generation));
+                assert_eq!(answer.status, 200, "{}", answer.text());
+                let before = counts();
+                eventually("every stream goes on", Duration::from_secs(20), || {
+                    counts().iter().zip(&before).all(|(now, before)| *now >= before + 2).then_some(())
+                });
+            }
+        }));
+        all.is_over.store(true, Ordering::Release);
+        for thread in threads {
+            thread.join().expect("a stream was not cut");
+        }
+        reloaded.unwrap_or_else(|_| panic!("a stream stood still\n{}", gateway.log()));
+    });
+    load.stop().expect_flawless();
+    assert_eq!(gateway.version(), u64::from(reloads()) + 1);
 }

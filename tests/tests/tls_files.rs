@@ -7,6 +7,7 @@
     reason = "tests over real sockets run in real time, and a panic is their failure"
 )]
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use narthex_testkit::{Authority, Issued, TlsClient, TlsOptions, Wanted, Workspace};
@@ -155,4 +156,71 @@ fn the_log_and_the_metrics_tell_of_tls() {
         page.contains(refusal).then_some(page)
     });
     assert!(page.contains("narthex_tls_handshakes_total{worker=\"0\"} 1"), "{page}");
+}
+
+/// What a load over TLS met with.
+#[derive(Default)]
+struct Met {
+    answered: AtomicU64,
+    handshakes: AtomicU64,
+}
+
+/// Asks on one connection, or on a new one each time, until it is over; gives what went wrong.
+fn load(setup: &Setup, keeps: bool, met: &Met, is_over: &AtomicBool) -> Vec<String> {
+    let shared = setup.options("a.test").config();
+    let address = setup.process.address("main");
+    let mut faults = Vec::new();
+    let mut kept = None;
+    while !is_over.load(Ordering::Acquire) {
+        let open = kept.take().map_or_else(
+            || {
+                met.handshakes.fetch_add(1, Ordering::AcqRel);
+                TlsClient::connect_with(address, shared.clone(), "a.test")
+            },
+            Ok,
+        );
+        let asked = open.and_then(|mut client| client.get("a.test", "/").map(|answer| (client, answer.0)));
+        match asked {
+            Ok((client, 200)) => {
+                met.answered.fetch_add(1, Ordering::AcqRel);
+                kept = keeps.then_some(client);
+            }
+            Ok((_, status)) => faults.push(status.to_string()),
+            Err(error) => faults.push(error.to_string()),
+        }
+    }
+    faults
+}
+
+#[test]
+fn certificates_change_under_load_and_no_connection_is_dropped() {
+    const KEPT: u64 = 4;
+    let setup = Setup::start();
+    let (kept, anew, is_over) = (Met::default(), Met::default(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let (setup, kept, anew, is_over) = (&setup, &kept, &anew, &is_over);
+        let holders: Vec<_> = (0..KEPT).map(|_| scope.spawn(|| load(setup, true, kept, is_over))).collect();
+        let comers: Vec<_> = (0..2).map(|_| scope.spawn(|| load(setup, false, anew, is_over))).collect();
+        let mut shown = setup.shown("a.test");
+        for generation in ["two", "three", "four", "five"] {
+            let issued = setup.ca.issue(&["a.test", "b.test"]);
+            let counts = || [kept, anew].map(|met| met.answered.load(Ordering::Acquire));
+            let before = counts();
+            write(setup.process.workspace(), generation, &issued, &setup.ca, &[666]);
+            let begun = Instant::now();
+            shown = eventually("the new certificate", PATIENCE, || {
+                Some(setup.shown("a.test")).filter(|now| *now != shown)
+            });
+            assert!(begun.elapsed() < Duration::from_secs(2), "{generation}: {:?}", begun.elapsed());
+            eventually("the load goes on", PATIENCE, || {
+                let now = counts();
+                (now[0] >= before[0] + 100 && now[1] >= before[1] + 10).then_some(())
+            });
+        }
+        is_over.store(true, Ordering::Release);
+        for client in holders.into_iter().chain(comers) {
+            assert_eq!(client.join().unwrap(), Vec::<String>::new());
+        }
+    });
+    assert_eq!(kept.handshakes.into_inner(), KEPT, "a connection that was kept had to be opened again");
 }

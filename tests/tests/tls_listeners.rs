@@ -6,8 +6,9 @@
     reason = "tests over real sockets run in real time, and a panic is their failure"
 )]
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use narthex_testkit::{
@@ -564,4 +565,33 @@ fn a_client_that_leaves_in_the_middle_is_noticed() {
         log.iter().all(|request| !matches!(request.progress, narthex_testkit::Progress::Begun))
     };
     service.wait_until(Duration::from_secs(10), ended).unwrap();
+}
+
+/// An independent client asks for a second handshake on a connection of TLS 1.2: it gets none, and others are served on.
+#[test]
+fn a_renegotiation_is_refused() {
+    let setup = Setup::start(one);
+    let mut client = std::process::Command::new("openssl")
+        .args(["s_client", "-tls1_2", "-servername", "a.test", "-connect", &setup.address().to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("this test needs openssl");
+    let mut input = client.stdin.take().unwrap();
+    let mut output = BufReader::new(client.stdout.take().unwrap());
+    let mut said = String::new();
+    // The session is described when the handshake is done; then `R` at the beginning of a line asks for another one.
+    while !said.contains("Verify return code") {
+        assert!(output.read_line(&mut said).unwrap() > 0, "no handshake: {said}");
+    }
+    assert!(said.contains("TLSv1.2"), "{said}");
+    input.write_all(b"R\n").unwrap();
+    let mut problems = String::new();
+    client.stderr.take().unwrap().read_to_string(&mut problems).unwrap();
+    assert!(problems.contains("RENEGOTIATING"), "{problems}");
+    let is_refused = ["no renegotiation", "unexpected message", "unexpected_message"];
+    assert!(is_refused.iter().any(|sign| problems.contains(sign)), "{problems}");
+    assert!(!client.wait().unwrap().success());
+    assert_eq!(setup.connect("a.test").unwrap().get("a.test", "/").unwrap().0, 200);
 }

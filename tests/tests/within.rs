@@ -16,8 +16,11 @@ use narthex_contract::{
     Reason, RegisteredDestination, Reply, ServiceId, SubRequest, SubResponse, join_all,
 };
 use narthex_document::{Spanned, Time};
-use narthex_testkit::{Conversation, FakeService, Fault, Next, Progress, RawClient, Response, answer};
-use narthex_tests::{Controlled, PATIENCE, eventually};
+use narthex_testkit::{
+    Authority, Conversation, FakeService, Fault, Next, Progress, RawClient, Response, TlsClient, TlsOptions,
+    answer,
+};
+use narthex_tests::{Controlled, PATIENCE, eventually, http2};
 use narthex_wire::{Method, Name};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -116,22 +119,27 @@ static GATHER: &[&dyn RegisteredDestination] = &[&DestinationEntry::<Gather>::NE
 struct Scene {
     service: FakeService,
     gateway: Controlled,
+    authority: Authority,
 }
 
 fn scene() -> Scene {
     let meeting = Arc::new(Barrier::new(2));
     let service =
         FakeService::start(move |conversation: &mut Conversation<'_>| script(conversation, &meeting));
+    let authority = Authority::new("Within");
+    let issued = authority.issue(&["a.test"]);
     let text = format!(
         r#"
 narthex: 1
-listeners: {{ main: {{ address: "127.0.0.1:0" }} }}
+listeners:
+  main: {{ address: "127.0.0.1:0" }}
+  secure: {{ address: "127.0.0.1:0", certificates: [ {{ cert: {cert}, key: {key} }} ] }}
 services:
   s: {{ url: "{url}" }}
   refused: {{ url: "http://127.0.0.1:1" }}
 gateways:
   g:
-    listeners: [main]
+    listeners: [main, secure]
     routes:
       both: {{ match: "/both", public: true, to: {{ gather: ["call s /meet", "call s /meet"] }} }}
       mixed: {{ match: "/mixed", public: true, to: {{ gather: ["call s /echo", "call refused /", "dispatch /inner?a=b", "dispatch /nowhere"] }} }}
@@ -147,9 +155,11 @@ gateways:
       big: {{ match: "/big", public: true, to: s }}
       broken: {{ match: "/broken", public: true, to: {{ gather: ["call s /half"] }} }}
 "#,
-        url = service.url()
+        url = service.url(),
+        cert = serde_json::to_string(&issued.cert).unwrap(),
+        key = serde_json::to_string(&issued.key).unwrap(),
     );
-    Scene { gateway: Controlled::start(&text, 1, &[], GATHER), service }
+    Scene { gateway: Controlled::start(&text, 1, &[], GATHER), service, authority }
 }
 
 fn script(conversation: &mut Conversation<'_>, meeting: &Barrier) -> Result<Next, Fault> {
@@ -263,6 +273,62 @@ fn a_client_that_leaves_cancels_what_was_asked() {
         log.iter().all(|received| received.progress == Progress::Answered)
     });
     assert!(ended.is_ok(), "the service still works");
+    eventually("nothing is left", PATIENCE, || {
+        let status = scene.gateway.status();
+        (status.services["s"].requests_in_flight == 0).then_some(())
+    });
+}
+
+/// Both HTTP/1.1 and HTTP/2 carry it, and the routes inside know that the client came by TLS.
+#[test]
+fn over_tls_it_is_the_same() {
+    const MIXED: &str = "200:fine|502:connect_failed|200:fine|404:no_route";
+    let scene = scene();
+    let address = scene.gateway.address_of("secure");
+    let mut options = TlsOptions::new(scene.authority.pem(), "a.test");
+    let mut client = TlsClient::connect(address, &options).unwrap();
+    for (path, told) in [
+        ("/mixed", MIXED),
+        ("/both", "200:met|200:met"),
+        ("/guarded", "403:ip_denied|200:fine"),
+        ("/loop", "200:200:200:508:dispatch_too_deep"),
+        ("/late", "504:deadline_exceeded|200:fine"),
+        ("/mixed", MIXED),
+    ] {
+        let (status, text) = client.get("a.test", path).unwrap();
+        assert_eq!((status, text.ends_with(&format!("\r\n\r\n{told}"))), (200, true), "{path}: {text}");
+    }
+    options.alpn = vec![b"h2".to_vec()];
+    http2::run(async {
+        let client = http2::connect_tls(address, options.config(), "a.test").await;
+        let mut client = client.ready().await.unwrap();
+        let asked = |path: &str| {
+            let uri = format!("https://a.test{path}");
+            http::Request::get(uri).version(http::Version::HTTP_2).body(()).unwrap()
+        };
+        // Side by side on one connection.
+        let streams =
+            ["/mixed", "/large", "/both"].map(|path| client.send_request(asked(path), true).unwrap().0);
+        let [mixed, large, both] = streams.map(http2::read);
+        let (mixed, large, both) = futures_util::join!(mixed, large, both);
+        assert_eq!(mixed.unwrap().text(), MIXED);
+        assert_eq!(large.unwrap().body.len(), 64 * 0x8000);
+        assert_eq!(both.unwrap().text(), "200:met|200:met");
+    });
+    let log = scene.service.log();
+    let told: Vec<_> = log.iter().map(|received| received.field("x-forwarded-proto")).collect();
+    assert!(told.iter().all(|proto| *proto == Some("https")), "{told:?}");
+    assert!(log.iter().any(|received| received.field("x-inner").is_some()));
+}
+
+#[test]
+fn a_tls_client_that_leaves_cancels_what_was_asked() {
+    let scene = scene();
+    let options = TlsOptions::new(scene.authority.pem(), "a.test");
+    let mut client = TlsClient::connect(scene.gateway.address_of("secure"), &options).unwrap();
+    client.send("GET /stuck HTTP/1.1\r\nHost: a.test\r\n\r\n").unwrap();
+    scene.service.wait_until(PATIENCE, |log| log.len() == 2).unwrap();
+    drop(client);
     eventually("nothing is left", PATIENCE, || {
         let status = scene.gateway.status();
         (status.services["s"].requests_in_flight == 0).then_some(())

@@ -10,12 +10,13 @@ use crate::policy;
 use crate::shell::{cargo, command, output, root, run as run_command, target, which};
 
 /// A program, the Debian package that brings it, and what for.
-const NEEDS: [(&str, &str, &str); 5] = [
+const NEEDS: [(&str, &str, &str); 6] = [
     ("cc", "build-essential", "the C parts of mimalloc and zstd"),
     ("git", "git", "the copy in which `new-policy` is tried"),
-    ("pip3", "python3-pip", "the gRPC library that calls through the gateway"),
+    ("pip3", "python3-pip", "the gRPC and WebSocket libraries that speak through the gateway"),
     ("npm", "npm", "the gRPC-Web client that calls through the gateway"),
     ("curl", "curl", "the commands that the demo prints are run as printed"),
+    ("openssl", "openssl", "the TLS client that asks for a renegotiation"),
 ];
 
 /// `arguments` are handed to the test runner.

@@ -50,7 +50,8 @@ macro_rules! bounds {
 bounds! {
     /// What clients of a listener may cost.
     Bounds, "listeners.*.bounds" {
-        connections: u32 = 20_000, " Open connections of the listener; beyond, new ones are closed at once.";
+        connections: u32 = 20_000, " Open connections of the listener; beyond, new ones are closed at once, in plain HTTP with 503 `too_many_connections`.";
+        connections_per_ip: u32 = u32::MAX, " Of these, connections of one client: an IPv4 address or the /64 of an IPv6 one; beyond, the same. Default: no bound.";
         header_bytes: ByteSize = ByteSize::kib(60), " Bytes of a request's header block; beyond, 431.";
         header_fields: u32 = 100, " Fields of a request's header block; beyond, 431.";
         hello_bytes: ByteSize = ByteSize::kib(16), " Bytes of a TLS ClientHello that is passed through; beyond, the connection is cut.";
@@ -64,13 +65,19 @@ bounds! {
         header_time: Time = Time::from_secs(10), " Time for a whole header block, from its first byte; beyond, 408. Where TLS is passed through, time for its ClientHello.";
         idle_time: Time = Time::from_secs(60), " Time that a connection may be idle between two requests.";
         body_idle_time: Time = Time::from_secs(60), " Time between two reads of a request's body; beyond, 408.";
+        body_rate: ByteSize = ByteSize(100), " Bytes per second that a request's body must bring, on average and while it is waited for; below, 408. `0`: no bound. Calls of gRPC are free of it.";
+        body_grace: Time = Time::from_secs(20), " Time of a request's body before `body_rate` counts.";
         write_time: Time = Time::from_secs(60), " Time that a client may take nothing of a response; beyond, the connection is reset.";
-        requests_per_connection: u32 = 100_000, " Requests on one connection, which is then closed in good order.";
+        requests_per_connection: u32 = 100_000, " Requests on one connection, which is then closed in good order: `Connection: close`, GOAWAY.";
         handshakes: u32 = 1_000, " TLS handshakes of the listener that may be under way; beyond, new connections are closed at once.";
         handshake_time: Time = Time::from_secs(10), " Time for a whole TLS handshake; beyond, the connection is closed.";
+        proxy_header_bytes: ByteSize = ByteSize::kib(1), " Bytes of a header of the PROXY protocol; beyond, the connection is closed.";
+        proxy_header_time: Time = Time::from_secs(5), " Time for a whole header of the PROXY protocol; beyond, the connection is closed.";
         sessions: u32 = 10_000, " TLS sessions without tickets that are remembered, for each entry of `clients`.";
         streams: u32 = 100, " Concurrent HTTP/2 streams of one connection (SETTINGS_MAX_CONCURRENT_STREAMS).";
-        reset_streams: u32 = 50, " HTTP/2 streams reset by the client and not yet forgotten; beyond, the connection is closed (rapid reset).";
+        reset_streams: u32 = 50, " HTTP/2 streams that the client has reset before the gateway looked at them; beyond, GOAWAY `ENHANCE_YOUR_CALM` (rapid reset).";
+        resets: u32 = 1_000, " HTTP/2 streams of one connection that the client resets within ten seconds; beyond, GOAWAY `ENHANCE_YOUR_CALM` (rapid reset).";
+        control_frames: u32 = 1_000, " HTTP/2 frames of one connection within ten seconds, of SETTINGS, of PING, of empty DATA, of frames without a meaning each, and one more for each KiB that it carries; beyond, GOAWAY `ENHANCE_YOUR_CALM`.";
         stream_window: ByteSize = ByteSize::kib(256), " Bytes in flight on one HTTP/2 stream.";
         connection_window: ByteSize = ByteSize::mib(1), " Bytes in flight on one HTTP/2 connection.";
     }

@@ -3,6 +3,7 @@
 use crate::gateway::Gateway;
 use crate::kind::PolicyDef;
 use crate::listener::Listener;
+use crate::overload::Overload;
 use crate::service::Service;
 use crate::test_case::Case;
 use crate::url::HostPort;
@@ -25,6 +26,9 @@ pub struct File {
     /// The addresses to listen on, by name.
     #[serde(default)]
     pub listeners: NameMap<Listener>,
+    /// Past which watermarks new requests are shed with 503 `overloaded`.
+    #[serde(default)]
+    pub overload: Overload,
     /// The administration interface. Default: none.
     #[serde(default)]
     pub admin: Option<Admin>,

@@ -42,6 +42,10 @@ pub struct Listener {
     /// Addresses or networks whose `X-Forwarded-*` and `Forwarded` are believed, such as `10.0.0.0/8`. Default: none.
     #[serde(default)]
     pub trusted_proxies: Vec<Spanned<TrustedProxy>>,
+    /// Balancers in front that begin each connection with a header of the PROXY protocol (version 1 or 2): the client that it
+    /// names is the client in everything. Default: nobody does.
+    #[serde(default)]
+    pub proxy_protocol: Option<ProxyFrom>,
     /// Which fields tell services who the client is. Default: `x_forwarded`.
     #[serde(default)]
     pub forwarded: Forwarded,
@@ -55,6 +59,15 @@ pub struct Listener {
     /// What clients may cost.
     #[serde(default)]
     pub bounds: Bounds,
+}
+
+/// Who speaks the PROXY protocol to a listener.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyFrom {
+    /// Addresses or networks of balancers, such as `10.0.0.0/8`. Each connection from there must begin with the header and is
+    /// closed otherwise; from anywhere else a header is a malformed request.
+    pub from: Vec<Spanned<TrustedProxy>>,
 }
 
 /// Which fields tell services who the client is.

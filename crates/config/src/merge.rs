@@ -15,7 +15,7 @@ pub(crate) fn include(base: &mut Node, included: Node, problems: &mut Vec<Diagno
         if key.text == "narthex" && mine.same(&node) {
             continue;
         }
-        let collection = !matches!(key.text.as_str(), "admin" | "access_log");
+        let collection = !matches!(key.text.as_str(), "admin" | "access_log" | "overload");
         match (&mut mine.value, node.value) {
             (Value::Map(mine), Value::Map(theirs)) if collection => {
                 let places = places(mine);

@@ -98,7 +98,7 @@ fn the_commonest_mistakes_read_like_this() {
         (
             "address: \":80\"",
             "adress: \":80\"",
-            "main.yaml:2:24: error[unknown_key]: `adress` is not a key here\n   2 | listeners: { public: { adress: \":80\" } }\n     |                        ^^^^^^\nhelp: did you mean `address`? the keys are: address, certificates, tls, redirect_to_https, tcp, tls_passthrough, http, trusted_hops, trusted_proxies, forwarded, forward_client_cert, half_close, bounds\n",
+            "main.yaml:2:24: error[unknown_key]: `adress` is not a key here\n   2 | listeners: { public: { adress: \":80\" } }\n     |                        ^^^^^^\nhelp: did you mean `address`? the keys are: address, certificates, tls, redirect_to_https, tcp, tls_passthrough, http, trusted_hops, trusted_proxies, proxy_protocol, forwarded, forward_client_cert, half_close, bounds\n",
         ),
         (
             "to: users",

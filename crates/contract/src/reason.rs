@@ -116,17 +116,20 @@ pub mod core {
             means "The path has an encoded slash, backslash, NUL or control byte, a malformed percent sign, or leaves the root.",
             do "Fix the client; where the service really needs encoded slashes, set `encoded_slashes: keep` on the route.";
         URI_TOO_LONG = "uri_too_long" 414 Client "The request target is too long.",
-            means "The target is longer than the listener's bound `target`.",
+            means "The target is longer than the listener's bound `uri_bytes`.",
             do "Send less in the URL, or raise the listener's bound.";
         HEAD_TOO_LARGE = "head_too_large" 431 Client "The request's header fields are too large.",
             means "The header block has more bytes or more fields than the listener's bounds allow; the detail says which.",
-            do "Look for cookies that grow; or raise `head_bytes` or `fields` in the listener's bounds.";
+            do "Look for cookies that grow; or raise `header_bytes` or `header_fields` in the listener's bounds.";
         HEAD_TIMEOUT = "head_timeout" 408 Client "The request's head took too long.",
-            means "The client began a request and did not finish its header block within the listener's `head` time-out.",
+            means "The client began a request and did not finish its header block within the listener's bound `header_time`.",
             do "A slow or hostile client; raise the time-out only for clients that you know.";
         BODY_TIMEOUT = "body_timeout" 408 Client "The request's body stalled.",
-            means "The client sent no byte of its body for the listener's `body` time-out.",
-            do "A slow client or a broken network; raise the time-out if such clients are expected.";
+            means "The client sent no byte of its body for the listener's `body_idle_time`, or fewer than `body_rate` in a second, on average and after `body_grace`; the detail says which.",
+            do "A slow client, a broken network, or somebody who wants to hold connections; raise `body_idle_time`, or lower `body_rate`, if such clients are expected.";
+        TOO_MANY_CONNECTIONS = "too_many_connections" 503 Client "Too many connections.",
+            means "The listener has as many connections as `connections` allows, or the client has as many as `connections_per_ip`; the detail says which. The connection is closed before its first request.",
+            do "Look at who is connected: a client without keep-alive, a balancer in front (raise `connections_per_ip`, or let it speak the PROXY protocol), an attack. Otherwise raise the bound.";
         VERSION_UNSUPPORTED = "version_unsupported" 505 Client "This HTTP version is not supported.",
             means "The request line asks for an HTTP version other than 1.0 and 1.1.",
             do "Fix the client.";
@@ -172,6 +175,9 @@ pub mod core {
         SERVICE_BUSY = "service_busy" 503 Service "The service is busy.",
             means "Every instance of the service is at its bound of connections or requests.",
             do "Add instances or raise `max_connections` or `max_requests`.";
+        OVERLOADED = "overloaded" 503 Gateway "The gateway is overloaded.",
+            means "The gateway's memory or its connections are past the watermark of `overload`; the detail says which. New requests are shed before anything is done for them, those in work go on. `Retry-After` says when it is worth asking again.",
+            do "`narthex status` and the log say since when. More instances of the gateway, more memory, or a lower rate of requests; is a bound (`buffered_body_bytes`, `connections`) set too high for this machine?";
         CIRCUIT_OPEN = "circuit_open" 503 Service "The service is not asked for the moment.",
             means "The service's `breaker` found it failing or slow: its circuit is open, half open or rising. `Retry-After` says when it is worth asking again.",
             do "Look at the service: the log has a line with the cause at each change of its circuit; `narthex status` shows how it stands.";

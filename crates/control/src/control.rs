@@ -24,6 +24,7 @@ use crate::compile::{Compiled, Keep, Kinds};
 use crate::feeds::{Feeds, Waiting, waiting};
 use crate::last_good::LastGood;
 use crate::listeners::Listeners;
+use crate::overload::Overload;
 use check::{check, load_with_texts, text_with_texts};
 
 pub use check::Refused;
@@ -127,6 +128,7 @@ pub struct Control {
     main: PathBuf,
     refused: AtomicU64,
     is_draining: AtomicBool,
+    overload: Overload,
 }
 
 impl Control {
@@ -152,12 +154,14 @@ impl Control {
         let bound = listeners.bind(&checked.compiled.listeners, workers)?;
         let access = access_log(&options, &loaded, workers)?;
         let empty = Arc::new(Snapshot { version: 0, listeners: Vec::new(), services: Vec::new() });
+        let overload = Overload::default();
         let fleet = Fleet::start(FleetOptions {
             workers,
             clock: clock.clone(),
             metrics: Arc::clone(&metrics),
             access,
             first: Arc::clone(&empty),
+            shedding: Arc::clone(&overload.shedding),
         })?;
         let live = Live {
             keep,
@@ -181,6 +185,7 @@ impl Control {
             main: main.to_owned(),
             refused: AtomicU64::new(0),
             is_draining: AtomicBool::new(false),
+            overload,
         };
         let mut live = control.live.lock().await;
         control.activate(&mut live, checked.compiled, bound, text, source).await;
@@ -285,7 +290,8 @@ impl Control {
         text: String,
         source: Source,
     ) {
-        let Compiled { mut snapshot, listeners, discovered, secured, .. } = compiled;
+        let Compiled { mut snapshot, listeners, discovered, secured, overload, .. } = compiled;
+        self.overload.configure(&overload);
         snapshot.version = live.snapshot.version + 1;
         let snapshot = Arc::new(snapshot);
         live.feeds.start(&mut live.keep, discovered, &snapshot, &self.clock).await;
@@ -333,6 +339,11 @@ impl Control {
         live.keep.tidy();
     }
 
+    /// Looks whether there is too much to do. Called ten times a second.
+    pub fn follow_load(&self) {
+        self.overload.look(self.fleet.connections());
+    }
+
     /// Looks at the files of certificates. Called twice a second.
     pub async fn follow_certificates(&self) {
         let mut live = self.live.lock().await;
@@ -368,6 +379,7 @@ impl Control {
             draining: !self.is_ready(),
             workers: self.fleet.workers(),
             connections: self.fleet.connections(),
+            overloaded: self.overload.excess(),
             listeners: live.listeners.all().map(|(name, at)| (name.to_owned(), at.to_string())).collect(),
             services: live
                 .snapshot
@@ -407,6 +419,8 @@ impl Control {
             config_refused: self.refused.load(Ordering::Relaxed),
             log_dropped: self.fleet.access().map_or(0, |writer| writer.dropped()),
             services,
+            is_overloaded: self.overload.excess().is_some(),
+            overloads: self.overload.episodes(),
         })
     }
 

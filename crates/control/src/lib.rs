@@ -10,6 +10,7 @@ mod feeds;
 mod health;
 mod last_good;
 mod listeners;
+mod overload;
 mod simulate;
 mod watch;
 

@@ -15,6 +15,9 @@ use tokio::runtime::Runtime;
 /// How often the files of certificates are looked at.
 const CERTIFICATES: Duration = Duration::from_millis(500);
 
+/// How often memory and connections are looked at.
+const LOAD: Duration = Duration::from_millis(100);
+
 /// Where the configuration is.
 #[derive(Debug, Clone)]
 pub enum ConfigInput {
@@ -120,6 +123,13 @@ impl Running {
         Some(self.runtime.as_ref()?.block_on(future))
     }
 
+    /// Lets something run beside it, on the control runtime, until it ends.
+    pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        if let Some(runtime) = &self.runtime {
+            runtime.spawn(future);
+        }
+    }
+
     /// Ends in good order, as SIGTERM does.
     pub fn drain(mut self) {
         if let (Some(runtime), Some(control)) = (&self.runtime, &self.control) {
@@ -201,6 +211,15 @@ async fn start(options: &StartOptions) -> Result<(Arc<Control>, Option<SocketAdd
             tokio::time::sleep(CERTIFICATES).await;
             let Some(control) = followed.upgrade() else { return };
             control.follow_certificates().await;
+        }
+    });
+    let loaded = Arc::downgrade(&control);
+    tokio::spawn(async move {
+        loop {
+            let Some(control) = loaded.upgrade() else { return };
+            control.follow_load();
+            drop(control);
+            tokio::time::sleep(LOAD).await;
         }
     });
     let tidied = Arc::downgrade(&control);

@@ -10,6 +10,7 @@ use h2::{RecvStream, SendStream, client, server};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use narthex_wire::{Framing, Head, Known, Limits, Method, ParseError, RequestHead, ResponseHead, Version};
 
+use crate::frames::FrameCounts;
 use crate::lazy::Lazy;
 use crate::{BodyBuffer, Chunk, Fault, Fill, HeadError, Stream};
 
@@ -51,10 +52,11 @@ pub struct H2Server {
 
 /// Answers the preface. `first`: bytes that were read already.
 pub async fn accept_h2(stream: Stream, first: Vec<u8>, limits: &H2Limits) -> Result<H2Server, h2::Error> {
-    let io = Lazy::new(stream, first);
+    let io = Lazy::watched(stream, first);
     let connection = server::Builder::new()
         .max_concurrent_streams(limits.streams)
-        .max_header_list_size(limits.head_bytes)
+        // A list over the bound, but not by far, is read and refused with its reason (`within`); beyond, `h2` answers.
+        .max_header_list_size(limits.head_bytes.saturating_mul(2))
         .max_pending_accept_reset_streams(limits.pending_resets)
         .max_concurrent_reset_streams(limits.pending_resets)
         .initial_window_size(limits.stream_window)
@@ -76,8 +78,39 @@ impl H2Server {
         if accepted.is_pending() {
             // A broken socket shows itself to `h2` when it reads.
             let _ = self.io.poll_write_out(cx);
+            self.io.end_turn();
         }
         accepted
+    }
+
+    /// What the client has sent so far of what costs it nothing.
+    pub fn frames(&self) -> FrameCounts {
+        self.io.frames()
+    }
+
+    /// GOAWAY with ENHANCE_YOUR_CALM: `poll_accept` ends as soon as that is out.
+    pub fn calm(&mut self) {
+        self.connection.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
+    }
+
+    /// Which flood `h2` itself has ended the connection for: its error does not tell, the GOAWAY does.
+    pub fn flood_of(&self, error: &h2::Error) -> Option<&'static str> {
+        if !error.is_library() || error.reason() != Some(h2::Reason::ENHANCE_YOUR_CALM) {
+            return None;
+        }
+        let kinds = [
+            ("too_many_continuations", "continuation"),
+            ("too_many_resets", "reset"),
+            ("too_many_internal_resets", "made_reset"),
+            ("too_many_data_frames", "empty"),
+            ("header_list_way_too_large", "head"),
+        ];
+        Some(kinds.iter().find(|(words, _)| self.io.has_said(words)).map_or("other", |(_, kind)| kind))
+    }
+
+    /// Reads and drops what the client still sends after the end; `Ok(0)` when it has ended too.
+    pub fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+        self.io.poll_discard(cx)
     }
 
     /// GOAWAY: no new streams; `poll_accept` ends when those that are open do.
@@ -95,6 +128,8 @@ pub struct H2ServerStream {
     respond: server::SendResponse<Chunk>,
     send: Option<SendStream<Chunk>>,
     ended: bool,
+    /// The response's head until something follows it, or nothing does for now: so long it can be taken back.
+    head: Option<http::Response<()>>,
 }
 
 impl H2ServerStream {
@@ -109,7 +144,7 @@ impl H2ServerStream {
         let read = within(&parts, limits).and_then(|()| read_request(&parts, body.is_end_stream(), request));
         let is_held = request.upgrade().is_some();
         let receiving = Receiving { is_held, ..Receiving::request(body) };
-        let stream = Self { receiving, respond, send: None, ended: false };
+        let stream = Self { receiving, respond, send: None, ended: false, head: None };
         (stream, read.map_err(HeadError::Malformed))
     }
 
@@ -151,13 +186,24 @@ impl H2ServerStream {
         }
         let bodiless = head.status < 200 || head.status == 204 || head.status == 304;
         let has_body = request.method != Method::Head && head.framing != Framing::None && !bodiless;
-        if let Some(message) = write_response(head)
-            && let Ok(send) = self.respond.send_response(message, !has_body)
-        {
-            self.send = Some(send);
-        }
+        self.head = write_response(head);
         self.ended = !has_body;
+        if !has_body {
+            self.send_head();
+        }
         has_body
+    }
+
+    /// What fails here is seen by whoever sends the body: the stream was reset.
+    fn send_head(&mut self) {
+        if let Some(head) = self.head.take() {
+            self.send = self.respond.send_response(head, self.ended).ok();
+        }
+    }
+
+    /// Takes a head back that nothing has followed yet. `false`: it is on its way.
+    pub fn take_back(&mut self) -> bool {
+        self.head.take().is_some()
     }
 
     /// In place of 101 an extended CONNECT is answered with 200 (RFC 8441 5).
@@ -175,6 +221,7 @@ impl H2ServerStream {
         buffer: &mut BodyBuffer,
         last: bool,
     ) -> Poll<Result<(), Fault>> {
+        self.send_head();
         let Some(send) = &mut self.send else {
             // After an interim response there is nothing to send yet; after `start`, the stream was reset.
             let is_before_start = !last && buffer.is_empty() && !self.ended;
@@ -184,6 +231,7 @@ impl H2ServerStream {
     }
 
     pub fn end(&mut self, trailers: Option<&Head>) {
+        self.send_head();
         if let Some(send) = &mut self.send {
             end_stream(send, &mut self.ended, trailers);
         }
@@ -532,7 +580,12 @@ fn within(parts: &http::request::Parts, limits: &Limits) -> Result<(), ParseErro
     if target > limits.target {
         return Err(ParseError::TargetTooLong);
     }
-    if parts.headers.len() > limits.fields { Err(ParseError::TooManyFields) } else { Ok(()) }
+    if parts.headers.len() > limits.fields {
+        return Err(ParseError::TooManyFields);
+    }
+    // As RFC 9113 6.5.2 counts them.
+    let bytes: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+    if bytes > limits.head_bytes { Err(ParseError::HeadTooLarge) } else { Ok(()) }
 }
 
 fn read_request(

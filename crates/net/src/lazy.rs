@@ -12,9 +12,15 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::Stream;
+use crate::buffer::{BUFFER_BYTES, Pooled};
+use crate::frames::{FrameCounter, FrameCounts};
 
+/// Bytes read in one turn of a client's connection, before others have theirs: who sends without end delays nobody.
+const TURN: usize = 64 * 1024;
 /// Bytes gathered before a write is forced.
 const GATHERED: usize = 64 * 1024;
+/// Bytes of a GOAWAY with what `h2` says in it, and some.
+const LAST_WORDS: usize = 64;
 /// Capacity that an idle connection keeps.
 const KEPT: usize = 4 * 1024;
 
@@ -29,11 +35,57 @@ struct Inner {
     first: Vec<u8>,
     out: Vec<u8>,
     at: usize,
+    /// Of a client's connection.
+    watch: Option<Box<Watch>>,
+}
+
+/// What is known of a client's bytes.
+#[derive(Debug)]
+struct Watch {
+    frames: FrameCounter,
+    /// Bytes that may still be read in this turn.
+    turn: usize,
+    /// The last bytes that were written: what `h2` said in its GOAWAY.
+    last_words: Vec<u8>,
 }
 
 impl Lazy {
     pub fn new(stream: Stream, first: Vec<u8>) -> Self {
-        Self(Rc::new(RefCell::new(Inner { stream, first, out: Vec::new(), at: 0 })))
+        Self(Rc::new(RefCell::new(Inner { stream, first, out: Vec::new(), at: 0, watch: None })))
+    }
+
+    /// The same for a connection of a client: its frames are counted, and it has its turns.
+    pub fn watched(stream: Stream, first: Vec<u8>) -> Self {
+        let mut frames = FrameCounter::default();
+        frames.see(&first);
+        let lazy = Self::new(stream, first);
+        lazy.0.borrow_mut().watch = Some(Box::new(Watch { frames, turn: TURN, last_words: Vec::new() }));
+        lazy
+    }
+
+    /// What the client has sent so far.
+    pub fn frames(&self) -> FrameCounts {
+        self.0.borrow().watch.as_ref().map(|watch| watch.frames.counts).unwrap_or_default()
+    }
+
+    /// Whether our last words hold these.
+    pub fn has_said(&self, words: &str) -> bool {
+        let inner = self.0.borrow();
+        let last = inner.watch.as_ref().map_or(&[][..], |watch| &watch.last_words);
+        last.windows(words.len()).any(|part| part == words.as_bytes())
+    }
+
+    /// The task lets others have their turn.
+    pub fn end_turn(&self) {
+        if let Some(watch) = &mut self.0.borrow_mut().watch {
+            watch.turn = TURN;
+        }
+    }
+
+    /// Reads and drops what still comes; `Ok(0)` at its end.
+    pub fn poll_discard(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut scratch = Pooled::new();
+        self.0.borrow_mut().stream.poll_append(cx, scratch.vec(), BUFFER_BYTES)
     }
 
     /// Writes what was gathered.
@@ -51,6 +103,9 @@ impl Inner {
             }
             self.at += count;
         }
+        if let Some(watch) = &mut self.watch {
+            watch.frames.counts.bytes = watch.frames.counts.bytes.wrapping_add(self.out.len() as u64);
+        }
         self.out.clear();
         self.out.shrink_to(KEPT);
         self.at = 0;
@@ -66,7 +121,19 @@ impl AsyncRead for Lazy {
     ) -> Poll<io::Result<()>> {
         let inner = &mut *self.0.borrow_mut();
         if inner.first.is_empty() {
-            return Pin::new(&mut inner.stream).poll_read(cx, buffer);
+            let Some(watch) = &mut inner.watch else {
+                return Pin::new(&mut inner.stream).poll_read(cx, buffer);
+            };
+            if watch.turn == 0 {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let before = buffer.filled().len();
+            ready!(Pin::new(&mut inner.stream).poll_read(cx, buffer))?;
+            let read = &buffer.filled()[before..];
+            watch.frames.see(read);
+            watch.turn = watch.turn.saturating_sub(read.len());
+            return Poll::Ready(Ok(()));
         }
         let count = inner.first.len().min(buffer.remaining());
         buffer.put_slice(&inner.first[..count]);
@@ -90,7 +157,12 @@ impl AsyncWrite for Lazy {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut inner = self.0.borrow_mut();
+        let inner = &mut *self.0.borrow_mut();
+        if let Some(watch) = &mut inner.watch
+            && !inner.out.is_empty()
+        {
+            watch.last_words = inner.out[inner.out.len().saturating_sub(LAST_WORDS)..].to_vec();
+        }
         ready!(inner.poll_write_out(cx))?;
         inner.stream.poll_shutdown(cx)
     }

@@ -5,13 +5,16 @@
 pub mod buffer;
 pub mod clock;
 pub mod deadline;
+mod frames;
 mod h1;
 mod h2c;
 mod inbound;
+mod inherited;
 mod inner;
 mod lazy;
 mod listen;
 mod outbound;
+mod proxied;
 pub mod runtime;
 mod stream;
 pub mod system;
@@ -20,7 +23,9 @@ pub mod tls;
 pub use buffer::{BodyBuffer, Chunk};
 pub use clock::Clock;
 pub use deadline::Deadline;
+pub use frames::FrameCounts;
 pub use h1::{Fault, Fill, H1Client, H1Server, HeadError};
+pub use h2::Error as H2Error;
 pub use h2c::{
     Accepted, H2Client, H2Limits, H2Server, H2ServerStream, accept_h2, connect_h2, is_unprocessed,
 };
@@ -28,4 +33,5 @@ pub use inbound::Inbound;
 pub use inner::{Inner, InnerClient, InnerServer, inner};
 pub use listen::{ListenError, Listener};
 pub use outbound::Outbound;
+pub use proxied::{Proxied, read as read_proxied};
 pub use stream::Stream;

@@ -32,7 +32,12 @@ impl Listener {
     /// Binds `count` sockets. With port 0 the kernel picks one port for all of them.
     ///
     /// SO_REUSEPORT would let a second process share the port silently, so the address is first bound without it.
+    /// A socket for the address that a service manager has passed on is taken instead; the workers share it.
     pub fn bind(address: SocketAddr, count: usize) -> Result<Self, ListenError> {
+        if let Some(inherited) = crate::inherited::listening(address, count) {
+            let (address, sockets) = inherited.map_err(|error| explain(address, error))?;
+            return Ok(Self { address, sockets });
+        }
         let probe = bind_one(address, false).map_err(|error| explain(address, error))?;
         let address = local_address(&probe).map_err(|error| explain(address, error))?;
         drop(probe);

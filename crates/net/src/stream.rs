@@ -40,6 +40,24 @@ impl Stream {
         address.as_socket().ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
     }
 
+    /// Looks at what has come, without taking it; ready when it is more than `known` bytes, at the end, or where no more can
+    /// come. Only of a plain connection.
+    pub fn poll_peek(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+        known: usize,
+    ) -> Poll<io::Result<usize>> {
+        let Self::Plain(socket) = self else { return Poll::Ready(Err(io::ErrorKind::Unsupported.into())) };
+        socket.poll_peek(cx, buffer, known)
+    }
+
+    /// Takes exactly these bytes, which `poll_peek` has shown. Only of a plain connection.
+    pub fn take(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        let Self::Plain(socket) = self else { return Err(io::ErrorKind::Unsupported.into()) };
+        socket.take(buffer)
+    }
+
     /// The server's side of TLS. Whoever awaits it sets the time-out.
     pub async fn accept_tls(self, tls: &ServerTls) -> Result<Self, HandshakeError> {
         match self {

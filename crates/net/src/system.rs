@@ -55,6 +55,28 @@ pub fn raise_descriptor_limit() -> (u64, u64) {
     }
 }
 
+/// Resident memory of this process, in bytes; 0 where the system does not tell.
+pub fn resident_bytes() -> u64 {
+    let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = statm.split_whitespace().nth(1).and_then(|text| text.parse().ok()).unwrap_or(0);
+    pages * rustix::param::page_size() as u64
+}
+
+/// Bytes of memory that the cgroup grants: version 2 (`memory.max`), then version 1. `None`: no limit.
+pub fn memory_limit() -> Option<u64> {
+    // Version 1 has a number near 2^63 for none.
+    let is_limit = |limit: &u64| *limit < 1 << 60;
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let path = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/").trim_end_matches('/');
+    [
+        format!("/sys/fs/cgroup{path}/memory.max"),
+        "/sys/fs/cgroup/memory.max".into(),
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes".into(),
+    ]
+    .iter()
+    .find_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok().filter(is_limit))
+}
+
 /// This process's resources, for metrics and `status`.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Resources {
@@ -76,6 +98,11 @@ pub fn resources() -> Resources {
         open_descriptors: fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64),
         cpu_seconds: cpu_seconds(),
     }
+}
+
+/// Microseconds of the system's monotonic clock, as a service manager counts them.
+pub fn monotonic_micros() -> u64 {
+    crate::Clock::system().monotonic() / 1_000
 }
 
 #[expect(unsafe_code, reason = "clock_gettime for the process's CPU clock has no safe face in std")]
@@ -105,5 +132,8 @@ mod tests {
         let now = resources();
         assert!(now.resident_bytes > 0 && now.open_descriptors > 2 && now.threads > 0);
         assert!(default_workers() >= 1);
+        let resident = resident_bytes();
+        assert!(resident > 1 << 20, "{resident} bytes");
+        assert!(memory_limit().is_none_or(|limit| limit > resident));
     }
 }

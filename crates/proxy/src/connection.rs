@@ -8,21 +8,24 @@ use std::time::Duration;
 
 use narthex_contract::{Detail, Reason, core};
 use narthex_net::{BodyBuffer, Deadline, H1Server, HeadError, Inbound, Stream};
-use narthex_wire::{ParseError, Version};
+use narthex_wire::{Known, Name, ParseError, Version};
 
+use crate::accept::client_of;
 use crate::answer::{refusal, stamp};
 use crate::connection_h2::serve_h2;
 use crate::exchange::{Interrupt, Line, Peer, Run};
 use crate::finish::Finish;
+use crate::places::Place;
 use crate::raw::serve_raw;
 use crate::request::handle;
 use crate::routing::identify;
 use crate::secure::{Secured, shake_hands};
+use crate::shedding::Excess;
 use crate::worker::{Phase, Registered, Worker};
 
 /// How long, and how many bytes, a closing connection still listens so that the last answer is not lost to a reset.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 16 * 1024 * 1024;
+pub const LINGER: Duration = Duration::from_secs(1);
+pub const LINGER_BYTES: usize = 16 * 1024 * 1024;
 
 /// When the worker closes idle connections, a request may be on its way already: for so long one is still taken.
 const LAST_CALL: Duration = Duration::from_millis(50);
@@ -33,9 +36,18 @@ const FIRST_CALL: Duration = Duration::from_secs(1);
 const WARM: Duration = Duration::from_secs(1);
 
 /// Serves one connection to its end.
-pub async fn serve(stream: Stream, peer: std::net::SocketAddr, listener: usize, worker: Rc<Worker>) {
+///
+/// `place`: what it takes up of the listener, until it ends.
+pub async fn serve(
+    stream: Stream,
+    peer: std::net::SocketAddr,
+    listener: usize,
+    mut place: Place,
+    worker: Rc<Worker>,
+) {
     let registered = worker.register();
-    let Some(stream) = Box::pin(enter(stream, peer, listener, &worker, &registered)).await else { return };
+    let entered = Box::pin(enter(stream, peer, listener, &mut place, &worker, &registered)).await;
+    let Some((stream, peer)) = entered else { return };
     let peer = Rc::new(Peer::new(peer, Secured::of(&stream)));
     if stream.speaks_h2() {
         let Some(plan) = worker.snapshot().listener(listener).cloned() else { return };
@@ -82,16 +94,8 @@ pub async fn serve(stream: Stream, peer: std::net::SocketAddr, listener: usize, 
             Next::Http2(first) => {
                 let Inbound::H1(server) = inbound else { return };
                 if plan.bounds.http2 {
-                    Box::pin(serve_h2(
-                        server.into_stream(),
-                        first,
-                        listener,
-                        &plan,
-                        peer,
-                        &worker,
-                        &registered,
-                    ))
-                    .await;
+                    let stream = server.into_stream();
+                    Box::pin(serve_h2(stream, first, listener, &plan, peer, &worker, &registered)).await;
                 }
                 return;
             }
@@ -100,16 +104,18 @@ pub async fn serve(stream: Stream, peer: std::net::SocketAddr, listener: usize, 
     Box::pin(linger(inbound, &mut deadline, &worker)).await;
 }
 
-/// What comes before HTTP: the TLS handshake. `None`: it failed, or the listener passes connections through and this one
+/// What comes before HTTP: the balancer's header, the TLS handshake. `None`: one of them failed, or the listener passes connections through and this one
 /// is over.
 async fn enter(
-    stream: Stream,
+    mut stream: Stream,
     peer: std::net::SocketAddr,
     listener: usize,
+    place: &mut Place,
     worker: &Rc<Worker>,
     registered: &Registered,
-) -> Option<Stream> {
+) -> Option<(Stream, std::net::SocketAddr)> {
     let plan = worker.snapshot().listener(listener).cloned()?;
+    let peer = client_of(&mut stream, peer, &plan, place, worker).await?;
     if let Some(raw) = &plan.raw {
         serve_raw(stream, peer, &plan, raw, worker, registered).await;
         return None;
@@ -117,9 +123,9 @@ async fn enter(
     match plan.tls.clone() {
         Some(tls) => {
             drop(plan);
-            shake_hands(stream, &tls, worker).await
+            shake_hands(stream, &tls, worker).await.map(|stream| (stream, peer))
         }
-        None => Some(stream),
+        None => Some((stream, peer)),
     }
 }
 
@@ -271,6 +277,10 @@ async fn h1_exchange(mut line: Line<'_>) -> Next {
         Ok(Err(_)) | Err(_) => return Next::Drop,
     }
     finish.protocol = finish.exchange.request.version;
+    if let Some(excess) = line.worker.shedding().excess() {
+        finish.is_client_gone = shed(&mut finish, &mut line, excess).await.is_err();
+        return Next::Close;
+    }
     let ended = guarded(&mut finish, &mut line).await;
     finish.is_client_gone = ended == Ended::ClientGone;
     drop(finish);
@@ -352,6 +362,13 @@ pub async fn refuse_head(mut finish: Finish, mut line: Line<'_>, error: ParseErr
     Next::Close
 }
 
+/// Refuses a request before anything is done for it, because the gateway has too much to do.
+pub async fn shed(run: &mut Run, line: &mut Line<'_>, excess: Excess) -> Result<(), ()> {
+    let seconds = line.worker.shedding().retry_after().to_string();
+    let detail = Detail::client(excess.as_str()).field(Name::known(Known::RetryAfter), seconds);
+    answer_bare(run, line, core::OVERLOADED, detail).await
+}
+
 /// An answer outside of any route: no policies, and the connection closes.
 async fn answer_bare(run: &mut Run, line: &mut Line<'_>, reason: Reason, detail: Detail) -> Result<(), ()> {
     if run.exchange.request_id.is_empty() {
@@ -399,7 +416,7 @@ async fn drain_body(line: &mut Line<'_>) -> Result<(), ()> {
 }
 
 /// Ends our side, then listens for a moment: a reset would destroy the answer that is still on its way.
-async fn linger(inbound: Inbound, deadline: &mut Deadline, worker: &Worker) {
+pub async fn linger(inbound: Inbound, deadline: &mut Deadline, worker: &Worker) {
     let Inbound::H1(mut server) = inbound else { return };
     let due = worker.due(LINGER);
     let mut discarded = 0;

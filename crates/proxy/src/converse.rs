@@ -4,15 +4,15 @@
 use std::sync::Arc;
 use std::task::Poll;
 
-use narthex_contract::core;
+use narthex_contract::{core, grpc};
 use narthex_net::{HeadError, Inbound};
 
 use crate::ServiceTimes;
 use crate::exchange::{Interrupt, Line, Run};
-use crate::pump::Broken;
+use crate::pump::{Broken, WaitsFor};
 use crate::service::{Failure, Service};
 use crate::snapshot::Route;
-use crate::stream::{client_fault, poll_upload};
+use crate::stream::{client_fault, poll_upload, slow_body};
 use crate::upgrade;
 
 /// How a conversation ended well.
@@ -46,6 +46,8 @@ struct Conversation<'c> {
     has_waited: bool,
     /// When the try is over, however it stands.
     limit: u64,
+    /// From when on the request's body must come at its rate, and since when the service takes no more of it.
+    rated: (u64, Option<u64>),
 }
 
 /// Sends the request by `Run::call` and reads the response's head, both at once, until `limit` (monotonic nanoseconds) at
@@ -69,6 +71,7 @@ pub async fn converse(
         moved: (0, line.worker.now()),
         has_waited: false,
         limit,
+        rated: (line.worker.now(), None),
     };
     loop {
         let turn = conversation.turn(run, line).await;
@@ -134,8 +137,12 @@ impl Conversation<'_> {
                 self.moved = (mark, now);
             }
             self.has_waited = true;
-            let patience = if self.is_services_turn(run) { self.first_byte } else { self.stall(line) };
-            let due = self.moved.1.saturating_add(patience).min(self.limit).min(run.due);
+            let due = if self.is_services_turn(run) {
+                self.moved.1.saturating_add(self.first_byte)
+            } else {
+                self.moved.1.saturating_add(self.stall(line)).min(self.rate_due(run, line))
+            };
+            let due = due.min(self.limit).min(run.due);
             line.poll_interrupt(cx, due).map(Err)
         })
         .await
@@ -144,6 +151,29 @@ impl Conversation<'_> {
     /// How long the request's body may stand still.
     fn stall(&self, line: &Line<'_>) -> u64 {
         self.times.write.min(line.plan.bounds.body).as_nanos() as u64
+    }
+
+    /// When the request's body is too slow. What the service does not take, nobody need send.
+    fn rate_due(&mut self, run: &Run, line: &Line<'_>) -> u64 {
+        let rate = line.plan.bounds.body_rate;
+        if rate.rate == 0 || grpc::is_call(&run.exchange.request) {
+            return u64::MAX;
+        }
+        match (run.upload.waits_for(), self.rated.1) {
+            (WaitsFor::Sink, since) => {
+                if since.is_none() {
+                    self.rated.1 = Some(line.worker.refresh());
+                }
+                u64::MAX
+            }
+            (WaitsFor::Source, since) => {
+                if let Some(since) = since {
+                    let blocked = line.worker.refresh().saturating_sub(since);
+                    self.rated = (self.rated.0.saturating_add(blocked), None);
+                }
+                rate.due(self.rated.0, run.upload.carried)
+            }
+        }
     }
 
     fn no_head(&self, run: &mut Run, error: &HeadError) -> Failure {
@@ -170,8 +200,11 @@ impl Conversation<'_> {
             return Err(Failure::new(reason, "no response's head in time"));
         }
         match run.upload.waits_for() {
-            crate::pump::WaitsFor::Source => Ok(Attempt::Refused(core::BODY_TIMEOUT.into())),
-            crate::pump::WaitsFor::Sink => {
+            WaitsFor::Source => {
+                let stalled = now.saturating_sub(self.moved.1) >= self.stall(line);
+                Ok(Attempt::Refused(slow_body(if stalled { "body_idle_time" } else { "body_rate" })))
+            }
+            WaitsFor::Sink => {
                 Err(Failure::new(core::SERVICE_TIMEOUT, "the instance took no more of the request's body"))
             }
         }

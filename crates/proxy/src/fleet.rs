@@ -11,6 +11,7 @@ use narthex_telemetry::{AccessLog, AccessWriter, Metrics};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::shedding::Shedding;
 use crate::snapshot::Snapshot;
 use crate::worker::{BEAT, Command, Load, Phase, Seed, Worker};
 
@@ -28,6 +29,7 @@ pub struct FleetOptions {
     pub metrics: Arc<Metrics>,
     pub access: Option<(AccessWriter, Vec<AccessLog>)>,
     pub first: Arc<Snapshot>,
+    pub shedding: Arc<Shedding>,
 }
 
 /// All workers.
@@ -62,6 +64,7 @@ impl Fleet {
                 load: Arc::clone(&load),
                 others: others.clone(),
                 first: Arc::clone(&options.first),
+                shedding: Arc::clone(&options.shedding),
             };
             let name = format!("worker-{index}");
             let beats = Arc::clone(&beats);

@@ -14,12 +14,15 @@ mod exchange;
 mod fallback;
 mod finish;
 mod fleet;
+mod flood;
 mod forward;
 mod forwarded;
 mod grpc;
 mod hedge;
 mod mirror;
+mod places;
 mod problem;
+mod proxied;
 mod pump;
 mod raw;
 mod replay;
@@ -27,6 +30,7 @@ mod request;
 mod routing;
 mod secure;
 mod service;
+mod shedding;
 mod snapshot;
 mod stamps;
 mod stream;
@@ -39,10 +43,13 @@ mod worker;
 pub use chain::{Chain, Link, Reached};
 pub use exchange::Run;
 pub use fleet::{Fleet, FleetOptions};
+pub use flood::FloodRules;
 pub use forwarded::ForwardedRules;
 pub use hedge::{HedgeAfter, HedgeRules};
 pub use mirror::Mirror;
+pub use places::Places;
 pub use problem::problem_json;
+pub use proxied::{Network, ProxiedRules};
 pub use raw::{RawPlan, RawTo, ServerNames};
 pub use request::handle;
 pub use routing::RequestFacts;
@@ -54,9 +61,10 @@ pub use service::{
     Protocol, Quantile, RetryRules, Rules, SameSite, Service, ServiceTimes, Settings, Slow, Spread, State,
     StatusSet, Sticky, StickyKey, Subset, SuccessRate, Tick, Whereabouts,
 };
+pub use shedding::{Excess, Shedding};
 pub use snapshot::{
-    DeadlineScope, FallbackStep, Gateway, ListenerBounds, ListenerPlan, PathEdit, Route, RouteTimes, Rung,
-    Snapshot, TimesOverride, To, Upgrades,
+    BodyRate, DeadlineScope, FallbackStep, Gateway, ListenerBounds, ListenerPlan, PathEdit, Route,
+    RouteTimes, Rung, Snapshot, TimesOverride, To, Upgrades,
 };
 pub use versioning::{ApiVersion, ApiVersions, Chosen};
 pub use worker::{Phase, Worker};

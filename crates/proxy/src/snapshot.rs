@@ -11,7 +11,8 @@ use narthex_wire::Limits;
 
 use crate::versioning::ApiVersions;
 use crate::{
-    Chain, ForwardedRules, ListenerTls, Mirror, RawPlan, RetryRules, Service, ServiceTimes, StatusSet,
+    Chain, FloodRules, ForwardedRules, ListenerTls, Mirror, Places, ProxiedRules, RawPlan, RetryRules,
+    Service, ServiceTimes, StatusSet,
 };
 
 /// Everything that the data plane needs to answer requests.
@@ -98,6 +99,10 @@ pub struct ListenerPlan {
     pub tls: Option<Arc<ListenerTls>>,
     /// Every request is sent to `https://` at this port.
     pub redirect: Option<u16>,
+    /// Who connects on behalf of clients, and says so.
+    pub proxied: Option<ProxiedRules>,
+    /// Who is connected.
+    pub places: Arc<Places>,
 }
 
 /// The static maxima and time-outs of a listener.
@@ -118,13 +123,36 @@ pub struct ListenerBounds {
     /// A client that ends its side of the connection still wants its answer.
     pub half_close: bool,
     pub connections: usize,
+    /// Of one client; `u32::MAX`: no bound.
+    pub connections_per_ip: u32,
     pub requests_per_connection: u64,
+    pub floods: FloodRules,
+    pub body_rate: BodyRate,
     /// Bytes of a request's body that is streamed.
     pub body_bytes: u64,
     /// Bytes of an unread body that are read and dropped to keep the connection.
     pub drain_bytes: u64,
     /// Exchanges that may begin inside one another.
     pub dispatch_depth: u8,
+}
+
+/// How fast a request's body must come, while it is waited for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BodyRate {
+    /// Bytes per second; 0: as slow as it likes.
+    pub rate: u64,
+    /// Nanoseconds before that counts.
+    pub grace: u64,
+}
+
+impl BodyRate {
+    /// When a body is late that began at `began` and has brought `bytes`, both times in monotonic nanoseconds.
+    pub fn due(self, began: u64, bytes: u64) -> u64 {
+        match bytes.saturating_mul(1_000_000_000).checked_div(self.rate) {
+            Some(earned) => began.saturating_add(self.grace).saturating_add(earned),
+            None => u64::MAX,
+        }
+    }
 }
 
 impl Default for ListenerBounds {
@@ -140,6 +168,9 @@ impl Default for ListenerBounds {
             write: Duration::from_secs(60),
             half_close: false,
             connections: 100_000,
+            connections_per_ip: u32::MAX,
+            floods: FloodRules::default(),
+            body_rate: BodyRate::default(),
             requests_per_connection: u64::MAX,
             body_bytes: u64::MAX,
             drain_bytes: 256 * 1024,

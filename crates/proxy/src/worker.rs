@@ -3,7 +3,6 @@
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::ops::ControlFlow;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -17,9 +16,10 @@ use narthex_telemetry::{AccessLog, AccessRecord, AccessWriter, Metrics, WorkerMe
 use slab::Slab;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::accept;
+use crate::accept::{self, Newcomer};
 use crate::exchange::Run;
 use crate::service::Pools;
+use crate::shedding::Shedding;
 use crate::snapshot::Snapshot;
 use crate::stamps::Stamps;
 use crate::tunnel;
@@ -49,11 +49,7 @@ pub enum Command {
         done: oneshot::Sender<()>,
     },
     /// A connection that another worker accepted.
-    Connection {
-        stream: OwnedFd,
-        peer: std::net::SocketAddr,
-        listener: usize,
-    },
+    Connection(Newcomer),
     Enter(Phase),
     /// Ready when no connection is left.
     Emptied(oneshot::Sender<()>),
@@ -94,6 +90,7 @@ pub struct Seed {
     pub load: Arc<Load>,
     pub others: Vec<mpsc::Sender<Command>>,
     pub first: Arc<Snapshot>,
+    pub shedding: Arc<Shedding>,
 }
 
 /// The parts of a listener's accepting task.
@@ -147,6 +144,8 @@ pub struct Worker {
     waiting: RefCell<Vec<oneshot::Sender<()>>>,
     tunnels: tunnel::Places,
     phase: Cell<Phase>,
+    /// Connections that are being told why they are turned away.
+    turning_away: Cell<usize>,
     random: Cell<u64>,
     position: Cell<u32>,
     now: Cell<u64>,
@@ -156,6 +155,7 @@ pub struct Worker {
     access: Option<(RefCell<AccessLog>, Arc<AccessWriter>)>,
     load: Arc<Load>,
     others: Vec<mpsc::Sender<Command>>,
+    shedding: Arc<Shedding>,
 }
 
 impl Worker {
@@ -174,6 +174,7 @@ impl Worker {
             waiting: RefCell::default(),
             tunnels: tunnel::Places::default(),
             phase: Cell::new(Phase::Serving),
+            turning_away: Cell::new(0),
             random: Cell::new(random),
             position: Cell::new((random >> 32) as u32),
             now: Cell::new(1),
@@ -183,6 +184,7 @@ impl Worker {
             access: seed.access.map(|(log, writer)| (RefCell::new(log), writer)),
             load: seed.load,
             others: seed.others,
+            shedding: seed.shedding,
         }
     }
 
@@ -245,7 +247,7 @@ impl Worker {
             }
             Command::Listen { listener, socket } => self.listen(listener, socket),
             Command::Unlisten { listener, done } => self.unlisten(listener, done),
-            Command::Connection { stream, peer, listener } => accept::adopt(stream, peer, listener, self),
+            Command::Connection(newcomer) => accept::adopt(newcomer, self),
             Command::Enter(phase) => self.enter(phase),
             Command::Emptied(done) => {
                 self.waiting.borrow_mut().push(done);
@@ -387,10 +389,6 @@ impl Worker {
         Registered { key, worker: Rc::clone(self), noted: Cell::new(std::ptr::null()) }
     }
 
-    pub fn all_connections(&self) -> usize {
-        self.load.all()
-    }
-
     /// The worker that should have the next connection instead of this one.
     pub fn less_loaded(&self, uneven: usize) -> Option<usize> {
         if self.load.0.len() == 1 {
@@ -403,8 +401,8 @@ impl Worker {
     }
 
     /// `Err`: the other worker's queue is full; here is the connection back.
-    pub fn hand_over(&self, other: usize, command: Command) -> Result<(), OwnedFd> {
-        let full = match self.others[other].try_send(command) {
+    pub fn hand_over(&self, other: usize, newcomer: Newcomer) -> Result<(), Newcomer> {
+        let full = match self.others[other].try_send(Command::Connection(newcomer)) {
             Ok(()) => {
                 self.metrics().handed_over.add(1);
                 return Ok(());
@@ -414,7 +412,7 @@ impl Worker {
             }
         };
         match full {
-            Command::Connection { stream, .. } => Err(stream),
+            Command::Connection(newcomer) => Err(newcomer),
             _ => Ok(()),
         }
     }
@@ -475,6 +473,16 @@ impl Worker {
                 waker.wake_by_ref();
             }
         }
+    }
+
+    /// Whether new requests are shed.
+    pub fn shedding(&self) -> &Shedding {
+        &self.shedding
+    }
+
+    /// How many connections are being told why they are turned away.
+    pub fn turning_away(&self) -> &Cell<usize> {
+        &self.turning_away
     }
 
     pub fn tunnels(&self) -> &tunnel::Places {

@@ -202,6 +202,8 @@ pub struct WorkerMetrics {
     pub handshakes: Counter,
     pub handshakes_resumed: Counter,
     pub handshakes_refused: Counter,
+    pub(crate) floods: [Counter; FloodKind::ALL.len()],
+    pub(crate) turned_away: [Counter; TurnedAway::ALL.len()],
 }
 
 impl WorkerMetrics {
@@ -210,6 +212,85 @@ impl WorkerMetrics {
         self.tunnel_ends[end as usize].add(1);
         self.tunnel_bytes[0].add(from_client);
         self.tunnel_bytes[1].add(from_service);
+    }
+
+    /// An HTTP/2 connection was ended for a flood.
+    pub fn flooded(&self, kind: FloodKind) {
+        self.floods[kind as usize].add(1);
+    }
+
+    /// A connection was closed before its first request.
+    pub fn turned_away(&self, why: TurnedAway) {
+        self.turned_away[why as usize].add(1);
+    }
+}
+
+/// What an HTTP/2 client sent too many of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FloodKind {
+    /// Streams that it resets.
+    Reset,
+    /// Streams that it makes the gateway reset.
+    MadeReset,
+    Continuation,
+    /// DATA with little or nothing in it.
+    Empty,
+    Settings,
+    Ping,
+    /// A field list far over its bound.
+    Head,
+    /// PRIORITY and frames that mean nothing.
+    Other,
+}
+
+impl FloodKind {
+    pub const ALL: [Self; 8] = [
+        Self::Reset,
+        Self::MadeReset,
+        Self::Continuation,
+        Self::Empty,
+        Self::Settings,
+        Self::Ping,
+        Self::Head,
+        Self::Other,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reset => "reset",
+            Self::MadeReset => "made_reset",
+            Self::Continuation => "continuation",
+            Self::Empty => "empty",
+            Self::Settings => "settings",
+            Self::Ping => "ping",
+            Self::Head => "head",
+            Self::Other => "other",
+        }
+    }
+
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+}
+
+/// Why a connection was closed before its first request: the bound, or the setting, by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TurnedAway {
+    Connections,
+    ConnectionsPerIp,
+    /// A listed peer did not begin with a header of the PROXY protocol.
+    ProxyProtocol,
+}
+
+impl TurnedAway {
+    pub const ALL: [Self; 3] = [Self::Connections, Self::ConnectionsPerIp, Self::ProxyProtocol];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::ConnectionsPerIp => "connections_per_ip",
+            Self::ProxyProtocol => "proxy_protocol",
+        }
     }
 }
 
@@ -266,6 +347,10 @@ pub struct ProcessState {
     pub config_refused: u64,
     pub log_dropped: u64,
     pub services: Vec<ServiceState>,
+    /// New requests are shed.
+    pub is_overloaded: bool,
+    /// Times that this began.
+    pub overloads: u64,
 }
 
 /// A service's instances at one moment.

@@ -5,8 +5,8 @@ use std::fmt::{self, Write};
 use crate::catalogue::CLASSES;
 use crate::counter::SHARED_BUCKETS;
 use crate::{
-    CertificateState, Counter, Histogram, InstanceState, Metrics, Mirrored, ProcessState, RouteSeries,
-    TunnelEnd, WorkerMetrics,
+    CertificateState, Counter, FloodKind, Histogram, InstanceState, Metrics, Mirrored, ProcessState,
+    RouteSeries, TunnelEnd, TurnedAway, WorkerMetrics,
 };
 
 impl Metrics {
@@ -291,7 +291,31 @@ fn write_workers(metrics: &Metrics, out: &mut String) -> fmt::Result {
             writeln!(out, "{name}{{worker=\"{worker}\"}} {}", pick(cells).read())?;
         }
     }
-    write_tunnels(metrics, out)
+    write_tunnels(metrics, out)?;
+    write_edge(metrics, out)
+}
+
+/// What was turned away, or cut off, at the edge.
+fn write_edge(metrics: &Metrics, out: &mut String) -> fmt::Result {
+    let sum = |pick: &dyn Fn(&WorkerMetrics) -> u64| metrics.workers.iter().map(pick).sum::<u64>();
+    let name = "narthex_connections_refused_total";
+    head(
+        out,
+        name,
+        "counter",
+        "Connections closed before their first request, by what they did not keep to.",
+    )?;
+    for why in TurnedAway::ALL {
+        let count = sum(&|worker| worker.turned_away[why as usize].read());
+        writeln!(out, "{name}{{bound=\"{}\"}} {count}", why.as_str())?;
+    }
+    let name = "narthex_http2_floods_total";
+    head(out, name, "counter", "HTTP/2 connections ended by ENHANCE_YOUR_CALM, by what was too much.")?;
+    for kind in FloodKind::ALL {
+        let count = sum(&|worker| worker.floods[kind as usize].read());
+        writeln!(out, "{name}{{kind=\"{}\"}} {count}", kind.as_str())?;
+    }
+    Ok(())
 }
 
 fn write_tunnels(metrics: &Metrics, out: &mut String) -> fmt::Result {
@@ -342,7 +366,7 @@ fn write_tls(metrics: &Metrics, out: &mut String) -> fmt::Result {
 }
 
 fn write_process(process: &ProcessState, out: &mut String) -> fmt::Result {
-    let all: [(&str, &str, &str, f64); 8] = [
+    let all: [(&str, &str, &str, f64); 10] = [
         ("process_resident_memory_bytes", "gauge", "Resident memory.", process.resident_bytes as f64),
         ("process_open_fds", "gauge", "Open descriptors.", process.open_descriptors as f64),
         ("process_cpu_seconds_total", "counter", "Processor time, user and system.", process.cpu_seconds),
@@ -364,6 +388,18 @@ fn write_process(process: &ProcessState, out: &mut String) -> fmt::Result {
             "counter",
             "Configurations that were refused.",
             process.config_refused as f64,
+        ),
+        (
+            "narthex_overloaded",
+            "gauge",
+            "1 while new requests are shed because the gateway has too much to do.",
+            f64::from(u8::from(process.is_overloaded)),
+        ),
+        (
+            "narthex_overloads_total",
+            "counter",
+            "Times that new requests began to be shed.",
+            process.overloads as f64,
         ),
         (
             "narthex_access_log_dropped_total",

@@ -11,8 +11,8 @@ mod versions;
 
 pub use access::{AccessLog, AccessRecord, AccessSink, AccessWriter, TlsRecord};
 pub use catalogue::{
-    CertificateState, InstanceState, Metrics, Mirrored, ProcessState, RouteSeries, ServiceSeries,
-    ServiceState, TunnelEnd, WorkerMetrics,
+    CertificateState, FloodKind, InstanceState, Metrics, Mirrored, ProcessState, RouteSeries, ServiceSeries,
+    ServiceState, TunnelEnd, TurnedAway, WorkerMetrics,
 };
 pub use counter::{Counter, Histogram, SHARED_BUCKETS};
 pub use date::{DateCache, http_date};

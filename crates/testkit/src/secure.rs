@@ -109,6 +109,11 @@ impl TlsClient {
         Ok(Self { stream })
     }
 
+    /// The connection itself, for who speaks something else on it.
+    pub fn into_stream(self) -> StreamOwned<ClientConnection, TcpStream> {
+        self.stream
+    }
+
     /// What was agreed upon.
     pub fn connection(&self) -> &ClientConnection {
         &self.stream.conn

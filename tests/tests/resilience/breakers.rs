@@ -2,8 +2,9 @@
 
 use super::Scene;
 use narthex_testkit::{Conversation, FakeService, answer};
+use narthex_tests::{PATIENCE, eventually};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 /// Answers with the status that it is told.
@@ -120,4 +121,90 @@ fn an_open_circuit_leaves_the_answer_to_the_fallback() {
         let said = scene.get("/");
         assert_eq!((said.status, &*said.text()), (200, "instead"));
     }
+}
+
+const WINDOW: Duration = Duration::from_secs(2);
+const FIRST_BYTE: Duration = Duration::from_millis(500);
+
+/// What a client got, and how long that took.
+struct Got {
+    at: Instant,
+    took: Duration,
+    reason: String,
+}
+
+/// Asks on one connection until it is told to stop.
+fn ask_on(scene: &Scene, is_over: &AtomicBool) -> Vec<Got> {
+    let mut client = scene.client();
+    let mut all = Vec::new();
+    while !is_over.load(Ordering::SeqCst) {
+        let sent = Instant::now();
+        let answer = client.exchange("GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        all.push(Got { at: Instant::now(), took: sent.elapsed(), reason: answer.reason() });
+        if answer.closes() {
+            client = scene.client();
+        }
+    }
+    all
+}
+
+/// The only instance dies under load: within the window the circuit opens, and who asks after that is answered at once.
+/// `die` gives the service back where it is there, but silent: it is not asked any more either.
+fn an_instance_dies(service: FakeService, die: impl FnOnce(FakeService) -> Option<FakeService>) {
+    let services = format!(
+        "s: {{ url: \"{}\", timeouts: {{ first_byte: 500ms }}, \
+         breaker: {{ errors: 50%, samples: 10, window: 2s, open: 1m }} }}",
+        service.url()
+    );
+    let scene = Scene::new(&services, "");
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..8).map(|_| scope.spawn(|| ask_on(&scene, &is_over))).collect();
+        // A window full of good answers.
+        std::thread::park_timeout(WINDOW);
+        let died = Instant::now();
+        let silent = die(service);
+        let opened = "narthex_service_circuit{service=\"s\"}";
+        eventually("the circuit opens", PATIENCE, || (scene.metric(opened) == 1.0).then_some(()));
+        let (open, took) = (Instant::now(), died.elapsed());
+        // One look at the metrics is slow at worst by what the machine is.
+        let most = WINDOW + FIRST_BYTE + Duration::from_secs(1);
+        std::thread::park_timeout(FIRST_BYTE + Duration::from_millis(500));
+        let asked = silent.as_ref().map(|service| service.log().len());
+        std::thread::park_timeout(Duration::from_secs(1));
+        assert_eq!(silent.as_ref().map(|service| service.log().len()), asked, "it is still asked");
+        is_over.store(true, Ordering::SeqCst);
+        let got: Vec<Got> = clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
+        assert!(took <= most, "it opened after {took:?}");
+        let before = got.iter().filter(|got| got.at < died && got.reason.is_empty()).count();
+        assert!(before > 50, "{before} good answers say little");
+        let after: Vec<_> = got.iter().filter(|got| got.at - got.took > open).collect();
+        assert!(after.len() > 50, "{} answers say little", after.len());
+        assert!(after.iter().all(|got| got.reason == "circuit_open"));
+        let longest = after.iter().map(|got| got.took).max().unwrap();
+        assert!(longest < FIRST_BYTE, "one waited {longest:?}");
+        println!("opened {took:?} after the death; then {} answers, each within {longest:?}", after.len());
+    });
+}
+
+#[test]
+fn an_instance_that_falls_silent_opens_it_within_its_window_and_nobody_waits() {
+    let is_silent = Arc::new(AtomicBool::new(false));
+    let falls_silent = Arc::clone(&is_silent);
+    let service = FakeService::start(move |conversation: &mut Conversation<'_>| {
+        let is_silent = is_silent.load(Ordering::SeqCst);
+        if is_silent { answer::never()(conversation) } else { answer::fixed(200, "well")(conversation) }
+    });
+    an_instance_dies(service, |service| {
+        falls_silent.store(true, Ordering::SeqCst);
+        Some(service)
+    });
+}
+
+#[test]
+fn an_instance_that_is_gone_opens_it_within_its_window_and_nobody_waits() {
+    an_instance_dies(FakeService::start(answer::fixed(200, "well")), |service| {
+        service.stop();
+        None
+    });
 }

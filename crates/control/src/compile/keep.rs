@@ -10,7 +10,7 @@ use ahash::AHashMap;
 use narthex_contract::{
     AnyFeed, FeedKey, Fingerprint, KeepKey, RegisteredDestination, RegisteredPolicy, ServiceId,
 };
-use narthex_proxy::{Route, State};
+use narthex_proxy::{Places, Route, State};
 
 use super::Secured;
 use super::chains::{GatewayPolicies, Placed};
@@ -55,6 +55,8 @@ pub struct Keep {
     pub services: AHashMap<String, Arc<State>>,
     /// The indexes of listeners, by (name, address): stable as long as both are.
     pub listeners: Vec<(String, SocketAddr)>,
+    /// Who is connected to a listener, by its name.
+    pub places: AHashMap<String, Arc<Places>>,
     /// What holds certificates, as it is in use, by kind and name.
     pub secured: AHashMap<(&'static str, String), Secured>,
     /// The indexes of services, by name: stable as long as it is; a free one is `None`.
@@ -97,6 +99,7 @@ impl Keep {
             kinds: self.kinds.clone(),
             services: self.services.clone(),
             listeners: self.listeners.clone(),
+            places: self.places.clone(),
             secured: self.secured.clone(),
             service_ids: self.service_ids.clone(),
             kept: self.kept.clone(),
@@ -143,6 +146,7 @@ impl Keep {
     pub fn tidy(&mut self) {
         self.kept.retain(|_, state| state.strong_count() > 0);
         self.feeds.retain(|_, feed| feed.strong_count() > 0);
+        self.places.retain(|_, places| Arc::strong_count(places) > 1);
     }
 
     /// Gives each of these services its index: the one that it had, or a free one.

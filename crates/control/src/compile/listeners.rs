@@ -9,7 +9,8 @@ use narthex_contract::ServiceId;
 use narthex_document::{Diagnostic, Name, Spanned};
 use narthex_net::H2Limits;
 use narthex_proxy::{
-    ForwardedRules, Gateway, ListenerBounds, ListenerPlan, Protocol, RawPlan, RawTo, ServerNames, Service,
+    BodyRate, FloodRules, ForwardedRules, Gateway, ListenerBounds, ListenerPlan, Network, Protocol,
+    ProxiedRules, RawPlan, RawTo, ServerNames, Service,
 };
 use narthex_router::{HostProblem, HostTable};
 use narthex_wire::{Limits, ProxyProtocol};
@@ -67,6 +68,8 @@ pub(super) fn compile(
             raw: raw(work, services, listener),
             tls,
             redirect: listener.redirect_to_https.as_ref().map(|port| port.get()),
+            proxied: listener.proxy_protocol.as_ref().map(|proxied| proxied_rules(proxied, &listener.bounds)),
+            places: Arc::clone(work.keep.places.entry(name.to_string()).or_default()),
         }));
         specs.push(ListenerSpec { index, name: name.to_string(), address });
     }
@@ -125,6 +128,14 @@ fn raw_service(
     Some(ServiceId(of_plan.len() as u32 - 1))
 }
 
+fn proxied_rules(written: &config::ProxyFrom, bounds: &config::Bounds) -> ProxiedRules {
+    ProxiedRules {
+        from: written.from.iter().map(|network| Network { ip: network.ip, bits: network.bits }).collect(),
+        bytes: bounds.proxy_header_bytes.0.clamp(107, 16 * 1024) as usize,
+        time: bounds.proxy_header_time.0,
+    }
+}
+
 /// No address given: every one of the machine, IPv6 and IPv4.
 fn address(written: config::HostPort) -> SocketAddr {
     SocketAddr::new(written.ip.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)), written.port)
@@ -177,6 +188,12 @@ fn bounds(listener: &config::Listener) -> ListenerBounds {
         write: bounds.write_time.0,
         half_close: listener.half_close,
         connections: bounds.connections as usize,
+        connections_per_ip: bounds.connections_per_ip,
+        floods: FloodRules { resets: bounds.resets, control_frames: bounds.control_frames },
+        body_rate: BodyRate {
+            rate: bounds.body_rate.0,
+            grace: u64::try_from(bounds.body_grace.0.as_nanos()).unwrap_or(u64::MAX),
+        },
         requests_per_connection: u64::from(bounds.requests_per_connection),
         body_bytes: bounds.body_bytes.0,
         drain_bytes: bounds.drain_bytes.0,

@@ -62,6 +62,7 @@ pub struct Compiled {
     pub routes: Vec<RoutePlan>,
     /// By gateway's name, for `explain`.
     pub gateways: Vec<Arc<Gateway>>,
+    pub overload: narthex_config::Overload,
 }
 
 impl Compiled {
@@ -115,7 +116,8 @@ pub fn compile_written(
     }
     let gateways = gateways.into_iter().flatten().collect();
     let snapshot = Snapshot { version: 0, listeners: plans, services };
-    Some(Compiled { snapshot, listeners, discovered, secured, routes, gateways })
+    let overload = file.overload.clone();
+    Some(Compiled { snapshot, listeners, discovered, secured, routes, gateways, overload })
 }
 
 /// One compilation.

@@ -24,6 +24,8 @@ pub struct Status {
     pub draining: bool,
     pub workers: usize,
     pub connections: usize,
+    /// `memory` or `connections`: there is too much of it, and new requests are shed.
+    pub overloaded: Option<&'static str>,
     pub listeners: BTreeMap<String, String>,
     pub services: BTreeMap<String, ServiceStatus>,
     pub certificates: Vec<CertificateStatus>,

@@ -195,7 +195,7 @@ fn bounds() -> String {
     out.push_str("| where | key | default | what it bounds |\n|---|---|---|---|\n");
     for row in narthex_config::bounds_table() {
         // The largest number that can be written stands for none.
-        let is_open = row.default.len() > 15;
+        let is_open = row.default.len() > 15 || row.default == u32::MAX.to_string();
         let default = if is_open { "none" } else { &row.default };
         add(
             &mut out,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use narthex::{AccessOption, ConfigInput, Running, StartError, StartOptions};
+use narthex::{AccessOption, ConfigInput, Running, StartError, StartOptions, notify};
 use narthex_control::Drain;
 use narthex_document::Time;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -75,10 +75,23 @@ pub fn start(options: StartOptions) -> Result<Running, Failure> {
 pub fn until_signalled(running: Running) -> Outcome {
     let Some(signals) = running.block_on(async { Signals::listen() }) else { return Ok(()) };
     let mut signals = signals?;
+    notify::notify("READY=1");
+    if let Some(every) = notify::watchdog() {
+        running.spawn(async move {
+            loop {
+                notify::notify("WATCHDOG=1");
+                tokio::time::sleep(every).await;
+            }
+        });
+    }
     loop {
         match running.block_on(signals.next()) {
             Some(Received::Reload) => {
-                if let Some(Ok(applied)) = running.reload() {
+                notify::reloading();
+                let reloaded = running.reload();
+                // Ready again also where it was refused: the last good configuration serves.
+                notify::notify("READY=1");
+                if let Some(Ok(applied)) = reloaded {
                     tracing::info!(version = applied.version, "reloaded");
                 }
             }
@@ -86,6 +99,7 @@ pub fn until_signalled(running: Running) -> Outcome {
             None => return Ok(()),
         }
     }
+    notify::notify("STOPPING=1");
     tracing::info!("draining; a second signal ends at once");
     std::thread::spawn(end_at_once_when_asked_again);
     running.drain();

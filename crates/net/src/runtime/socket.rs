@@ -179,6 +179,37 @@ impl Socket {
         }
     }
 
+    /// Looks at what has come, without taking it; ready when it is more than `known` bytes, at the end, or where no more can
+    /// come.
+    pub fn poll_peek(&self, cx: &Context<'_>, buffer: &mut [u8], known: usize) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.ready.poll(cx, READ));
+            match net::recv(&self.fd, &mut *buffer, RecvFlags::PEEK) {
+                // What is known stays in the socket: only news make it ready again.
+                Ok((_, count)) if count <= known && count > 0 && !self.ready.has(CLOSED) => {
+                    self.ready.clear(READ);
+                }
+                Ok((_, count)) => return Poll::Ready(Ok(count)),
+                Err(Errno::AGAIN) => self.ready.clear(READ | CLOSED),
+                Err(Errno::INTR) => {}
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
+        }
+    }
+
+    /// Takes exactly these bytes, which `poll_peek` has shown.
+    pub fn take(&self, mut buffer: &mut [u8]) -> io::Result<()> {
+        while !buffer.is_empty() {
+            let (_, count) =
+                rustix::io::retry_on_intr(|| net::recv(&self.fd, &mut *buffer, RecvFlags::empty()))?;
+            if count == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            buffer = &mut buffer[count..];
+        }
+        Ok(())
+    }
+
     /// Writes from two slices; returns how many bytes went out.
     pub fn poll_write_two(&self, cx: &Context<'_>, first: &[u8], second: &[u8]) -> Poll<io::Result<usize>> {
         loop {

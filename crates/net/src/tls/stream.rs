@@ -165,8 +165,16 @@ impl TlsStream {
     }
 
     fn process(&mut self) -> io::Result<()> {
+        let is_quiet = !self.connection.is_handshaking() && !self.connection.wants_write();
         match self.connection.process_new_packets() {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                // That there is no renegotiation is said now: we may have nothing to write for long. What the socket does
+                // not take goes before the next write.
+                if is_quiet && self.connection.wants_write() {
+                    let _ = self.connection.write_tls(&mut Sink(&self.socket));
+                }
+                Ok(())
+            }
             Err(fault) => {
                 // The alert that tells the peer; where the socket takes nothing now, it will never know.
                 let _ = self.connection.write_tls(&mut Sink(&self.socket));
