@@ -4,12 +4,25 @@ use super::Scene;
 use narthex_testkit::{Conversation, FakeService, Gate, Progress, answer};
 use narthex_tests::{Process, eventually, http2};
 use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn services(original: &FakeService, mirror: &str) -> String {
     format!("s: {{ url: \"{}\" }}, m: {{ url: \"{mirror}\" }}", original.url())
+}
+
+/// How often something in this process panics from now on.
+fn count_panics() -> Arc<AtomicUsize> {
+    let panics = Arc::new(AtomicUsize::new(0));
+    let (seen, before) = (Arc::clone(&panics), std::panic::take_hook());
+    std::panic::set_hook(Box::new(move |panic| {
+        seen.fetch_add(1, Ordering::SeqCst);
+        before(panic);
+    }));
+    panics
 }
 
 /// A gateway whose requests go to `original` and, copied by these settings, to `mirror`.
@@ -160,6 +173,7 @@ fn what_does_not_fit_or_does_not_end_is_given_up_and_counted() {
     let original = FakeService::start(answer::echo());
     let mirror = FakeService::start(answer::echo());
     let scene = scene(&original, &mirror.url(), ", bounds: { body_bytes: 10 }");
+    let panics = count_panics();
     assert_eq!(scene.post("", "0123456789").status, 200);
     await_mirrored(&scene, "answered", 1);
     assert_eq!(scene.post("", "0123456789a").json()["body"], "0123456789a");
@@ -176,6 +190,9 @@ fn what_does_not_fit_or_does_not_end_is_given_up_and_counted() {
     client.reset().unwrap();
     await_mirrored(&scene, "incomplete", 1);
     assert_eq!(mirror.log().len(), 1);
+    // The one worker has let go of that exchange before it answers another one.
+    assert_eq!(scene.get("/").status, 200);
+    assert_eq!(panics.load(Ordering::SeqCst), 0);
 }
 
 #[test]
