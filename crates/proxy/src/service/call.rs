@@ -144,7 +144,9 @@ impl Calling {
             return Err(Failure::new(core::SERVICE_BUSY, bound).unprocessed());
         };
         let set = service.state.instances.load();
-        let (position, random) = (worker.next_position(), worker.random());
+        let random = worker.random();
+        // A further try takes nobody's turn: every other turn would be a slow instance's otherwise.
+        let position = if avoid.is_empty() { worker.next_position() } else { random as u32 };
         let draw = Draw { position, random, now: worker.now(), wish, avoid };
         let picked = set.pick(&service.settings.balance, &draw);
         let Some(instance) = picked.cloned() else {
