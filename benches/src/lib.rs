@@ -1,8 +1,11 @@
-//! What the bench programs share: a listener that several threads can open, one event loop, answers by length.
+//! What the bench programs share: a listener that several threads can open, one event loop, the loop of a service, answers
+//! by length, WebSocket frames.
 //! Nothing here may be clever about what it measures: the same bytes go to every gateway.
 
 pub mod events;
 pub mod response;
+pub mod server;
+pub mod websocket;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 

@@ -247,6 +247,22 @@ fn requests_become_http1_and_abuse_is_refused() {
     gateway.stop();
 }
 
+/// Nothing of the answer is out when its body turns out to be none: the client gets a refusal, not a broken stream.
+#[test]
+fn a_body_that_is_invalid_from_its_first_byte_becomes_a_refusal() {
+    let service = FakeService::start(|conversation: &mut narthex_testkit::Conversation<'_>| {
+        conversation.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n")?;
+        Ok(narthex_testkit::Next::Close)
+    });
+    let (gateway, address) = gateway(&service.url(), "", "");
+    run(async {
+        let answer = seen(address, request("GET", "/")).await.unwrap();
+        assert_eq!((answer.status, answer.field("x-narthex-reason").is_empty()), (502, true));
+        assert!(answer.text().contains("service_protocol"), "{}", answer.text());
+    });
+    gateway.stop();
+}
+
 #[test]
 fn bodiless_answers_of_an_http1_service_stay_bodiless() {
     let service = FakeService::start(|conversation: &mut narthex_testkit::Conversation<'_>| {
@@ -391,22 +407,25 @@ fn an_http2_service_is_understood_whatever_it_does() {
     gateway.stop();
 }
 
-/// All bytes that were announced are there, but the stream breaks where its end should be: an HTTP/1.1 client has the whole
-/// answer, and goes on asking.
+/// All bytes that were announced are there, but the stream breaks where its end should be, or says nothing more: an
+/// HTTP/1.1 client has the whole answer, and goes on asking.
 #[test]
 fn an_answer_that_is_whole_by_its_length_does_not_end_an_http1_connection() {
-    let service = serve(|(_, mut respond): Asked| async move {
+    let service = serve(|(asked, mut respond): Asked| async move {
         let mut answer = head(200);
         answer.headers_mut().insert("content-length", http::HeaderValue::from_static("3"));
         let mut body = respond.send_response(answer, false).unwrap();
         body.send_data(Bytes::from_static(b"abc"), false).unwrap();
+        if asked.uri().path() == "/endless" {
+            std::future::pending::<()>().await;
+        }
         pause().await;
         body.send_reset(h2::Reason::INTERNAL_ERROR);
     });
     let (gateway, address) = gateway(&format!("http://{service}"), ", protocol: h2c", "");
     let mut client = RawClient::connect(address).unwrap();
-    for _ in 0..3 {
-        let answer = client.exchange("GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    for path in ["/", "/endless", "/", "/endless", "/"] {
+        let answer = client.exchange(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")).unwrap();
         assert_eq!((answer.text().as_str(), answer.closes()), ("abc", false));
         std::thread::park_timeout(Duration::from_millis(200));
     }

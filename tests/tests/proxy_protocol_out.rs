@@ -134,6 +134,34 @@ fn a_client_of_a_unix_socket_is_unknown() {
     gateway.stop();
 }
 
+#[test]
+fn a_copy_has_a_connection_for_itself() {
+    let (address, seen) = service();
+    let service = FakeService::start(answer::echo());
+    let config = format!(
+        "narthex: 1\nlisteners: {{ main: {{ address: \"127.0.0.1:0\" }} }}\n\
+         services: {{ s: {{ url: \"{}\" }}, shadow: {{ url: \"http://{address}\", proxy_protocol: v1 }} }}\n\
+         gateways: {{ g: {{ listeners: [main], routes: {{ all: {{ match: \"/{{rest=**}}\", public: true, to: s, \
+         mirror: {{ to: shadow }} }} }} }} }}\n",
+        service.url()
+    );
+    let gateway = Gateway::start(&config).unwrap_or_else(|error| panic!("{error}"));
+    let at = gateway.address("main").unwrap();
+    for (place, ip) in ["127.0.0.7", "127.0.0.8"].into_iter().enumerate() {
+        let mut client = from(ip, at);
+        client.write_all(GET.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
+        client.read_to_end(&mut Vec::new()).unwrap();
+        let one = eventually("the copy's connection has ended", PATIENCE, || {
+            seen.lock().unwrap().get(place).filter(|one| one.has_ended).cloned()
+        });
+        assert!(
+            one.requests == 1 && one.header.starts_with(&format!("PROXY TCP4 {ip} 127.0.0.1 ")),
+            "{one:?}"
+        );
+    }
+    gateway.stop();
+}
+
 /// A client at this address of the loopback.
 fn from(ip: &str, to: SocketAddr) -> TcpStream {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();

@@ -103,10 +103,20 @@ bounds! {
     }
 }
 
+bounds! {
+    /// What the copies of a route's requests may cost.
+    MirrorBounds, "gateways.*.routes.*.mirror.bounds" {
+        requests: u32 = 100, " Copies under way at once, over all workers; beyond, no copy is made.";
+        body_bytes: ByteSize = ByteSize::kib(64), " Bytes of a copied request's body, kept until it is whole; a request with a longer one is not copied.";
+        answer_bytes: ByteSize = ByteSize::kib(64), " Bytes of the body of an answer to a copy that are read, to keep its connection; beyond, it is closed.";
+    }
+}
+
 /// The table of all bounds.
 pub fn table() -> Vec<BoundsRow> {
     let mut rows = Bounds::rows();
     rows.extend(ServiceBounds::rows());
     rows.extend(VersionBounds::rows());
+    rows.extend(MirrorBounds::rows());
     rows
 }

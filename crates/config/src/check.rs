@@ -1,6 +1,7 @@
 //! Checks across the file that need no registry: names that lead nowhere, things that nothing uses, addresses given
 //! twice. Looks for every problem, up to a bound.
 
+use crate::balance::Balance;
 use crate::file::File;
 use crate::gateway::{Gateway, PolicyRef, Route, To};
 use crate::listener::Listener;
@@ -195,6 +196,10 @@ fn check_route<'f>(
     if let Some(retry) = &route.retry {
         retry.check(problems);
     }
+    if let Some(mirror) = &route.mirror {
+        mirror.check(file, route, problems);
+        no_raw(file, &mirror.to, mirror.to.span, problems);
+    }
     check_policies(file, &route.policies, used, problems);
     for name in &route.without {
         check_without(file, gateway, name, problems);
@@ -367,6 +372,11 @@ fn check_tls(service: &Service, problems: &mut Vec<Diagnostic>) {
 fn check_service(name: &Spanned<Name>, service: &Service, problems: &mut Vec<Diagnostic>) {
     if let Some(retry) = &service.retry {
         retry.check(problems);
+        if let (Some(hedge), Balance::Sticky(_)) = (&retry.hedge, &*service.balance) {
+            let message = "a client that stays with one instance is not asked for by another";
+            let problem = Diagnostic::error("conflict", hedge.after.span, message);
+            problems.push(problem.with_label(service.balance.span, "here").with_help("remove `hedge`"));
+        }
     }
     if let Some(breaker) = &service.breaker {
         breaker.check(problems);
@@ -489,6 +499,7 @@ fn unused<'f>(file: &'f File, used: &Used<'f>, problems: &mut Vec<Diagnostic>) {
                 To::Kind(kind) => mentions(&kind.0, &mut mentioned),
             }
             route.fallback.iter().for_each(|kind| mentions(&kind.0, &mut mentioned));
+            mentioned.extend(route.mirror.iter().map(|mirror| mirror.to.as_str()));
             inline_mentions(&route.policies, &mut mentioned);
         }
     }

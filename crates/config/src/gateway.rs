@@ -74,6 +74,9 @@ pub struct Route {
     /// When a failed request is sent once more, in place of what the service says; its budget still counts.
     #[serde(default)]
     pub retry: Option<crate::retry::Retry>,
+    /// Another service that gets copies of the requests; nobody sees its answers. Default: none.
+    #[serde(default)]
+    pub mirror: Option<crate::mirror::Mirror>,
     /// What happens to `%2F` and `%5C` in the path: refused with 400, or kept as they are. Default: `refuse`.
     #[serde(default)]
     pub encoded_slashes: EncodedSlashes,

@@ -10,11 +10,13 @@ mod date;
 mod file;
 mod gateway;
 mod health;
+mod hedge;
 mod kind;
 mod listener;
 mod load;
 mod matching;
 mod merge;
+mod mirror;
 mod overload;
 mod pem;
 mod raw;
@@ -29,7 +31,7 @@ mod url;
 mod versions;
 
 pub use balance::{Balance, SameSite, Sticky, Subset, SubsetFallback};
-pub use bounds::{Bounds, BoundsRow, ServiceBounds, VersionBounds, table as bounds_table};
+pub use bounds::{Bounds, BoundsRow, MirrorBounds, ServiceBounds, VersionBounds, table as bounds_table};
 pub use breaker::{Breaker, Latency};
 pub use check::check;
 pub use date::Date;
@@ -39,10 +41,12 @@ pub use gateway::{
     Route, RouteTimeouts, To, Upgrade,
 };
 pub use health::{Failures, Health, HealthKind, Outliers, StatusRange, SuccessRate};
+pub use hedge::{Hedge, HedgeAfter};
 pub use kind::{Mode, PolicyDef, no_settings};
 pub use listener::{Forwarded, HttpVersion, Listener, ProxyFrom, SocketMode, TrustedProxy};
 pub use load::{LoadOptions, Loaded, load, load_text};
 pub use matching::{ClientKind, Match, MatchMap, Method, Methods, Predicate};
+pub use mirror::Mirror;
 pub use narthex_document::Kind;
 pub use overload::Overload;
 pub use raw::{ProxyProtocol, ServerName, Tcp, TlsPassthrough};

@@ -1,5 +1,6 @@
 //! `retry`: what a failed request is sent once more for, how often, when. Plain data; the proxy gives it meaning.
 
+use crate::hedge::Hedge;
 use narthex_document::{ByteSize, Diagnostic, Node, Percent, Span, Spanned, Time, Value};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de::Error};
@@ -26,6 +27,8 @@ pub struct Retry {
     pub retry_after: Time,
     /// Bytes of a request's body that are kept to be sent again; a request with a longer one is not sent again. Default: `64KiB`.
     pub body: ByteSize,
+    /// Another instance is asked too where the head of the answer takes long. Default: never.
+    pub hedge: Option<Hedge>,
 }
 
 /// The wait before a further try: anything from nothing to `base`, then to 3, 7, 15 times `base`, at most `max` (full jitter).
@@ -61,6 +64,7 @@ impl Default for Retry {
             backoff: Backoff::default(),
             retry_after: Time::from_secs(1),
             body: ByteSize::kib(64),
+            hedge: None,
         }
     }
 }
@@ -95,6 +99,9 @@ impl Retry {
         if self.backoff.max.0 < self.backoff.base.0 {
             let message = "`backoff.max` is shorter than `backoff.base`";
             problems.push(Diagnostic::error("invalid_value", self.backoff.max.span, message));
+        }
+        if let Some(hedge) = &self.hedge {
+            hedge.check(problems);
         }
     }
 }

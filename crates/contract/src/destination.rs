@@ -13,6 +13,8 @@ pub trait DestinationKind: 'static {
     const NAME: &'static str;
     const SUMMARY: &'static str;
     const REASONS: &'static [Reason];
+    /// It may hand the request on to a service ([`Outcome::Forward`]): what a route does on the way there has a meaning.
+    const FORWARDS: bool = false;
     type Config: DeserializeOwned + JsonSchema;
     type Runtime: Destination + 'static;
 

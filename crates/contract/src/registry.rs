@@ -23,6 +23,8 @@ pub trait RegisteredDestination: Sync {
     fn name(&self) -> &'static str;
     fn summary(&self) -> &'static str;
     fn reasons(&self) -> &'static [Reason];
+    /// See [`DestinationKind::FORWARDS`].
+    fn forwards(&self) -> bool;
     fn schema(&self) -> Schema;
     fn compile(&self, settings: &Node, cx: &mut CompileCx<'_>) -> Option<Box<dyn Destination>>;
 }
@@ -79,6 +81,10 @@ impl<K: DestinationKind> RegisteredDestination for DestinationEntry<K> {
 
     fn reasons(&self) -> &'static [Reason] {
         K::REASONS
+    }
+
+    fn forwards(&self) -> bool {
+        K::FORWARDS
     }
 
     fn schema(&self) -> Schema {

@@ -60,6 +60,10 @@ pub struct Slots(Vec<SlotValue>);
 impl Slots {
     /// Empties all and makes room for `count`.
     pub fn reset(&mut self, count: usize) {
+        if self.0.is_empty() && count == 0 {
+            // As nearly always.
+            return;
+        }
         self.0.clear();
         self.0.resize(count, SlotValue::Empty);
     }

@@ -133,6 +133,8 @@ pub struct H2ServerStream {
     respond: server::SendResponse<Chunk>,
     send: Option<SendStream<Chunk>>,
     ended: bool,
+    /// The response's head until something follows it, or nothing does for now: so long it can be taken back.
+    head: Option<http::Response<()>>,
 }
 
 impl H2ServerStream {
@@ -147,7 +149,7 @@ impl H2ServerStream {
         let read = within(&parts, limits).and_then(|()| read_request(&parts, body.is_end_stream(), request));
         let is_held = request.upgrade().is_some();
         let receiving = Receiving { is_held, ..Receiving::request(body) };
-        let stream = Self { receiving, respond, send: None, ended: false };
+        let stream = Self { receiving, respond, send: None, ended: false, head: None };
         (stream, read.map_err(HeadError::Malformed))
     }
 
@@ -189,13 +191,24 @@ impl H2ServerStream {
         }
         let bodiless = head.status < 200 || head.status == 204 || head.status == 304;
         let has_body = request.method != Method::Head && head.framing != Framing::None && !bodiless;
-        if let Some(message) = write_response(head)
-            && let Ok(send) = self.respond.send_response(message, !has_body)
-        {
-            self.send = Some(send);
-        }
+        self.head = write_response(head);
         self.ended = !has_body;
+        if !has_body {
+            self.send_head();
+        }
         has_body
+    }
+
+    /// What fails here is seen by whoever sends the body: the stream was reset.
+    fn send_head(&mut self) {
+        if let Some(head) = self.head.take() {
+            self.send = self.respond.send_response(head, self.ended).ok();
+        }
+    }
+
+    /// Takes a head back that nothing has followed yet. `false`: it is on its way.
+    pub fn take_back(&mut self) -> bool {
+        self.head.take().is_some()
     }
 
     /// In place of 101 an extended CONNECT is answered with 200 (RFC 8441 5).
@@ -213,6 +226,7 @@ impl H2ServerStream {
         buffer: &mut BodyBuffer,
         last: bool,
     ) -> Poll<Result<(), Fault>> {
+        self.send_head();
         let Some(send) = &mut self.send else {
             // After an interim response there is nothing to send yet; after `start`, the stream was reset.
             let is_before_start = !last && buffer.is_empty() && !self.ended;
@@ -222,6 +236,7 @@ impl H2ServerStream {
     }
 
     pub fn end(&mut self, trailers: Option<&Head>) {
+        self.send_head();
         if let Some(send) = &mut self.send {
             end_stream(send, &mut self.ended, trailers);
         }

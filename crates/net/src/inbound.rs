@@ -110,7 +110,7 @@ impl Inbound {
     pub fn take_back(&mut self) -> bool {
         match self {
             Self::H1(inner) => inner.take_back(),
-            Self::H2(_) => false,
+            Self::H2(inner) => inner.take_back(),
             Self::Inner(within) => within.take_back(),
         }
     }

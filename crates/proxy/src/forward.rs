@@ -16,6 +16,8 @@ use crate::deadline;
 use crate::exchange::{Interrupt, Line, Run};
 use crate::forwarded;
 use crate::grpc;
+use crate::hedge::{self, HedgeRules};
+use crate::mirror;
 use crate::service::{
     Balance, Call, Calling, Cause, Failure, HostRule, Instance, Outcome, Pass, Place, RetryRules, Service,
     Stop, Tried, Unjudged, Verdict, Wish, http_of_grpc, retry_after,
@@ -36,17 +38,29 @@ pub async fn forward(
     let snapshot = Rc::clone(&line.snapshot);
     let Some(service) = snapshot.service(id) else { return Ok(Err(core::INTERNAL.into())) };
     run.exchange.service = Some(Arc::clone(&service.name));
+    // What is sent to a service that stands in was copied before.
+    let mirror = if run.is_prepared { None } else { route.mirror.as_ref() };
     prepare(run, line, service, route);
     let mut upgrades = route.upgrades;
     upgrades.websocket &= line.client.takes_tunnels();
     if let Some(refused) = upgrade::settle(run, line.worker, upgrades) {
         return Ok(Err(refused));
     }
+    if let Some(mirror) = mirror {
+        mirror::begin(run, line, mirror);
+    }
     run.exchange.timings.service_begun = line.worker.now();
     let mut trying = Trying::begin(run, line, service, route);
     loop {
         run.exchange.attempts += 1;
-        let again = match attempt(run, line, &mut trying).await? {
+        let ended = match begin(run, line, &mut trying) {
+            Err(failure) => Err(failure),
+            Ok(begun) => match trying.hedge(run) {
+                None => carry_out(run, line, &trying, begun).await?,
+                Some(rules) => Box::pin(hedge::race(run, line, &mut trying, begun, rules)).await?,
+            },
+        };
+        let again = match ended {
             Ok(Attempt::Answered) => {
                 let again = match trying.rules.watches_answers() {
                     true => Box::pin(trying.weigh_answer(run, line)).await?,
@@ -95,18 +109,19 @@ async fn pause(line: &mut Line<'_>, after: Duration) -> Result<(), Interrupt> {
 }
 
 /// The tries of one request at one service.
-struct Trying<'t> {
-    service: &'t Arc<Service>,
+pub struct Trying<'t> {
+    pub service: &'t Arc<Service>,
     route: &'t Route,
     rules: &'t RetryRules,
     tries: u16,
     /// The one replay that is always allowed was used.
     has_replayed: bool,
     /// When the present try began.
-    begun: u64,
-    /// Instances that failed.
-    avoid: SmallVec<[u64; 4]>,
-    place: Option<Place>,
+    pub begun: u64,
+    /// Instances that were asked.
+    pub avoid: SmallVec<[u64; 4]>,
+    /// Its place among the service's retries.
+    pub place: Option<Place>,
     /// Which instance the request would have.
     wish: Wish,
 }
@@ -136,6 +151,18 @@ impl<'t> Trying<'t> {
             place: None,
             wish: Wish::of(&service.settings, &run.exchange, &mut run.scratch),
         }
+    }
+
+    /// `Some`: others are asked too where the first try is slow.
+    fn hedge(&self, run: &Run) -> Option<&'t HedgeRules> {
+        let rules = self.rules.hedge.as_ref()?;
+        (self.tries == 1 && hedge::is_apt(run, self.service)).then_some(rules)
+    }
+
+    /// For one more try beside the present one.
+    pub fn copy(&self) -> Self {
+        let Self { service, route, rules, tries, has_replayed, begun, wish, .. } = *self;
+        Self { service, route, rules, tries, has_replayed, begun, avoid: SmallVec::new(), place: None, wish }
     }
 
     /// `Some`: the answer is not good enough, and the request is sent again after that time.
@@ -355,26 +382,34 @@ impl Watched<'_> {
     }
 }
 
-async fn attempt(
-    run: &mut Run,
-    line: &mut Line<'_>,
-    trying: &mut Trying<'_>,
-) -> Result<Result<Attempt, Failure>, Interrupt> {
+/// A try that is about to be sent.
+pub struct Begun<'w> {
+    calling: Calling,
+    watched: Option<Watched<'w>>,
+}
+
+impl Begun<'_> {
+    /// The id of the instance that was picked.
+    pub fn instance(&self) -> u64 {
+        self.calling.instance.id
+    }
+}
+
+/// Picks an instance, where the service may be asked at all.
+pub fn begin<'w>(run: &mut Run, line: &Line<'w>, trying: &mut Trying<'w>) -> Result<Begun<'w>, Failure> {
     let service = trying.service;
     run.response.clear();
     trying.tries += 1;
     trying.begun = line.worker.now();
-    let calling = match Calling::begin(service, line.worker, &trying.avoid, trying.wish) {
-        Ok(calling) => calling.on_behalf_of(&run.exchange.client),
-        Err(failure) => return Ok(Err(failure)),
-    };
+    let calling = Calling::begin(service, line.worker, &trying.avoid, trying.wish)?;
+    let calling = calling.on_behalf_of(&run.exchange.client);
     let worker = line.worker;
     let pass = match service.admit(trying.begun, || worker.random()) {
         Ok(pass) => pass,
         Err(after) => {
             let mut failure = Failure::new(core::CIRCUIT_OPEN, "the service's breaker lets nothing pass now");
             failure.retry_after = Some(after);
-            return Ok(Err(failure));
+            return Err(failure);
         }
     };
     trying.avoid.push(calling.instance.id);
@@ -389,6 +424,17 @@ async fn attempt(
         pass,
         outcome: Outcome::Abandoned,
     });
+    Ok(Begun { calling, watched })
+}
+
+/// Sends the request, and reads the head of the answer.
+pub async fn carry_out(
+    run: &mut Run,
+    line: &mut Line<'_>,
+    trying: &Trying<'_>,
+    Begun { calling, watched }: Begun<'_>,
+) -> Result<Result<Attempt, Failure>, Interrupt> {
+    let (service, worker) = (trying.service, line.worker);
     let call = match calling.reuse(worker, &run.exchange.request) {
         Ok(call) => Ok(call),
         Err(calling) => Box::pin(connect(run, line, trying, calling)).await?,

@@ -4,6 +4,7 @@
 
 mod accept;
 mod answer;
+mod aside;
 mod chain;
 mod connection;
 mod connection_h2;
@@ -17,6 +18,8 @@ mod flood;
 mod forward;
 mod forwarded;
 mod grpc;
+mod hedge;
+mod mirror;
 mod places;
 mod problem;
 mod proxied;
@@ -42,6 +45,8 @@ pub use exchange::Run;
 pub use fleet::{Fleet, FleetOptions};
 pub use flood::FloodRules;
 pub use forwarded::ForwardedRules;
+pub use hedge::{HedgeAfter, HedgeRules};
+pub use mirror::Mirror;
 pub use places::Places;
 pub use problem::problem_json;
 pub use proxied::{Network, ProxiedRules};
@@ -53,8 +58,8 @@ pub use secure::ListenerTls;
 pub use service::{
     AdaptiveRules, Balance, BreakerRules, Budget, Call, Causes, CheckRules, Circuit, CookieRules, EjectCause,
     FailureShare, Health, HealthChange, HostRule, Instance, InstanceSet, Member, Outcome, OutlierRules,
-    Protocol, RetryRules, Rules, SameSite, Service, ServiceTimes, Settings, Slow, Spread, State, StatusSet,
-    Sticky, StickyKey, Subset, SuccessRate, Tick, Whereabouts,
+    Protocol, Quantile, RetryRules, Rules, SameSite, Service, ServiceTimes, Settings, Slow, Spread, State,
+    StatusSet, Sticky, StickyKey, Subset, SuccessRate, Tick, Whereabouts,
 };
 pub use shedding::{Excess, Shedding};
 pub use snapshot::{

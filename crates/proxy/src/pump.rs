@@ -10,6 +10,7 @@ use narthex_net::{BodyBuffer, Fault, Fill, Inbound, Outbound};
 use narthex_wire::Head;
 use smallvec::SmallVec;
 
+use crate::mirror::Copying;
 use crate::replay::Replay;
 
 /// Bytes that a half-pump moves before it lets others have a turn.
@@ -156,6 +157,8 @@ pub struct Pump {
     waits_for: Option<WaitsFor>,
     /// What is kept to send it again. `None`: nothing but what one buffer holds.
     replay: Option<Box<Replay>>,
+    /// What is copied for a mirror.
+    copying: Option<Box<Copying>>,
     /// What was read before anybody decided to send it on.
     ahead: Option<Box<Ahead>>,
     /// What stood behind the source's body, edited.
@@ -186,6 +189,7 @@ impl Pump {
         self.fills = 0;
         self.waits_for = None;
         self.replay = None;
+        self.copying = None;
         self.ahead = None;
         self.trailers = None;
         self.call_status = None;
@@ -196,6 +200,11 @@ impl Pump {
         if self.replay.is_none() && self.fills == 0 {
             self.replay = Some(Box::new(Replay::new(bound)));
         }
+    }
+
+    /// What passes from now on is copied.
+    pub fn copy_to(&mut self, copying: Box<Copying>) {
+        self.copying = Some(copying);
     }
 
     /// Nothing will be sent again.
@@ -391,13 +400,18 @@ impl Pump {
 
     /// Fills the buffer, through the steps where there are any. `true`: that was the end.
     fn poll_fill(&mut self, cx: &mut Context<'_>, source: &mut impl Source) -> Poll<Result<bool, Broken>> {
-        let Some(replay) = &mut self.replay else { return self.poll_fresh(cx, source) };
-        if let Some(last) = replay.give(&mut self.buffer) {
+        if self.replay.is_none() && self.copying.is_none() {
+            return self.poll_fresh(cx, source);
+        }
+        if let Some(last) = self.replay.as_mut().and_then(|replay| replay.give(&mut self.buffer)) {
             return Poll::Ready(Ok(last));
         }
         let last = ready!(self.poll_fresh(cx, source))?;
         if let Some(replay) = &mut self.replay {
             replay.note(self.buffer.data(), last);
+        }
+        if let Some(copying) = self.copying.take() {
+            self.copying = copying.note(self.buffer.data(), last);
         }
         Poll::Ready(Ok(last))
     }

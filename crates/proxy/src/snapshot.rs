@@ -11,8 +11,8 @@ use narthex_wire::Limits;
 
 use crate::versioning::ApiVersions;
 use crate::{
-    Chain, FloodRules, ForwardedRules, ListenerTls, Places, ProxiedRules, RawPlan, RetryRules, Service,
-    ServiceTimes, StatusSet,
+    Chain, FloodRules, ForwardedRules, ListenerTls, Mirror, Places, ProxiedRules, RawPlan, RetryRules,
+    Service, ServiceTimes, StatusSet,
 };
 
 /// Everything that the data plane needs to answer requests.
@@ -211,6 +211,8 @@ pub struct Route {
     pub service_times: TimesOverride,
     /// In place of the service's.
     pub retry: Option<RetryRules>,
+    /// What gets copies of its requests.
+    pub mirror: Option<Arc<Mirror>>,
     /// `%2F` and `%5C` may stand in the path.
     pub keeps_encoded_slashes: bool,
     /// Bytes of a body that a policy must see whole.

@@ -1,6 +1,7 @@
 //! Streaming: the response to the client, the rest of the request to the service, both at once; and reading a
 //! request's body whole where a policy asked for that. Decides nothing about what is streamed.
 
+use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -20,6 +21,10 @@ use crate::routing::leaves_much_unread;
 use crate::service::Call;
 use crate::snapshot::{DeadlineScope, Route};
 use crate::tunnel::{Rules, Tunnel, drained};
+
+/// For so long the end of a stream is waited for whose length is reached (HTTP/2 ends it apart from that): the client has
+/// its answer, and its next request waits behind it.
+const END: Duration = Duration::from_millis(200);
 
 /// The request's whole body, at most `bound` bytes. The gateway answers `100-continue` itself, because it buffers.
 pub async fn read_whole(
@@ -123,14 +128,37 @@ pub async fn stream(run: &mut Run, line: &mut Line<'_>, answer: Answer) -> Resul
     };
     run.is_started = true;
     let has_body = line.client.start(&run.response, &run.exchange.request, close);
+    let ended = carry(run, line, has_body, body).await;
+    run.exchange.bytes_in = run.exchange.bytes_in.max(run.upload.carried);
+    run.exchange.bytes_out = run.download.carried;
+    run.exchange.timings.service_done = line.worker.refresh();
+    match ended {
+        Ok(Ok(())) => {
+            if let Some(call) = run.call.take() {
+                call.end(call_status(run), line.worker);
+            }
+            Ok(Streamed::Over)
+        }
+        _ if is_whole(run, line, &ended) => Box::pin(end_whole(run, line)).await,
+        Ok(Err(broken)) => fall_short(run, line, Ok(broken)),
+        Err(interrupt) => fall_short(run, line, Err(interrupt)),
+    }
+}
+
+/// Moves both bodies until the response's is through.
+fn carry(
+    run: &mut Run,
+    line: &mut Line<'_>,
+    has_body: bool,
+    body: Body,
+) -> impl Future<Output = Result<Result<(), Broken>, Interrupt>> {
     let mut own = OwnBody::new(if has_body { body } else { Body::Empty });
-    let mut moved = 0;
     // Most answers are through before anybody has to wait.
-    let mut waiting: Option<(Patience, u64)> = None;
-    let Run { upload, download, whole_body, response, route, exchange, call, .. } = &mut *run;
+    let mut patience: Option<Patience> = None;
+    let Run { upload, download, whole_body, response, route, exchange, call, .. } = run;
     let began = exchange.began.monotonic;
     let mut is_broken = false;
-    let ended = std::future::poll_fn(|cx| {
+    std::future::poll_fn(move |cx| {
         if let Some(call) = call
             && !upload.is_done()
             && !is_broken
@@ -147,42 +175,30 @@ pub async fn stream(run: &mut Run, line: &mut Line<'_>, answer: Answer) -> Resul
         if let Poll::Ready(ended) = polled {
             return Poll::Ready(Ok(ended));
         }
-        let now_moved = upload.carried + download.carried;
-        let due = match &mut waiting {
-            Some((_, due)) if now_moved == moved => *due,
-            _ => {
-                moved = now_moved;
-                line.worker.refresh();
-                let new = || Patience::of(response, route.as_deref(), began, line, call.as_ref());
-                let patience = waiting.take().map_or_else(new, |(patience, _)| patience);
-                let due = patience.due(line, download.waits_for());
-                waiting = Some((patience, due));
-                due
-            }
-        };
+        let patience = patience
+            .get_or_insert_with(|| Patience::of(response, route.as_deref(), began, line, call.as_ref()));
+        let is_whole = response.framing == Framing::Length(download.carried);
+        let due = patience.due(line, upload.carried + download.carried, download.waits_for(), is_whole);
         line.poll_interrupt(cx, due).map(Err)
     })
-    .await;
-    run.exchange.bytes_in = run.exchange.bytes_in.max(run.upload.carried);
-    run.exchange.bytes_out = run.download.carried;
-    run.exchange.timings.service_done = line.worker.refresh();
+}
+
+/// The answer did not come through whole.
+fn fall_short(
+    run: &mut Run,
+    line: &mut Line<'_>,
+    ended: Result<Broken, Interrupt>,
+) -> Result<Streamed, Interrupt> {
+    let is_clients = run.download.waits_for() == WaitsFor::Sink;
     let (reason, detail) = match ended {
-        Ok(Ok(())) => {
-            if let Some(call) = run.call.take() {
-                call.end(call_status(run), line.worker);
-            }
-            return Ok(Streamed::Over);
-        }
-        _ if is_whole(run, line, &ended) => return Box::pin(end_whole(run, line)).await,
-        Ok(Err(broken)) => why_broken(broken)?,
-        Err(Interrupt::ClientGone) => return Err(Interrupt::ClientGone),
+        Ok(broken) => why_broken(broken)?,
         Err(Interrupt::TimedOut) => {
-            let whom = if run.download.waits_for() == WaitsFor::Sink { "the client" } else { "the service" };
+            let whom = if is_clients { "the client" } else { "the service" };
             (core::DEADLINE, format!("the response's body stalled: waited for {whom}"))
         }
+        Err(Interrupt::ClientGone) => return Err(Interrupt::ClientGone),
     };
     run.call = None;
-    let is_clients = run.download.waits_for() == WaitsFor::Sink;
     if !is_clients && may_end_call(run) {
         return Ok(end_call(run, line, reason, detail));
     }
@@ -282,6 +298,8 @@ struct Patience {
     idle: Duration,
     /// The end of everything, where the route's deadline covers the body.
     limit: u64,
+    /// How much had come through when somebody last waited anew, and until when.
+    last: Option<(u64, u64)>,
 }
 
 impl Patience {
@@ -302,12 +320,25 @@ impl Patience {
         let whole = route.filter(|route| route.times.scope == DeadlineScope::Whole);
         let limit =
             whole.map_or(u64::MAX, |route| began.saturating_add(route.times.deadline.as_nanos() as u64));
-        Self { write, idle, limit }
+        Self { write, idle, limit, last: None }
     }
 
-    fn due(&self, line: &Line<'_>, waits_for: WaitsFor) -> u64 {
-        let patience = if waits_for == WaitsFor::Sink { self.write } else { self.idle };
-        line.due(patience).min(self.limit)
+    /// When the wait ends. `is_whole`: all that the answer's head announced is handed on.
+    fn due(&mut self, line: &Line<'_>, moved: u64, whom: WaitsFor, is_whole: bool) -> u64 {
+        if let Some((before, due)) = self.last
+            && before == moved
+        {
+            return due;
+        }
+        line.worker.refresh();
+        let patience = match whom {
+            WaitsFor::Sink => self.write,
+            WaitsFor::Source if is_whole && matches!(line.client, Inbound::H1(_)) => END,
+            WaitsFor::Source => self.idle,
+        };
+        let due = line.due(patience).min(self.limit);
+        self.last = Some((moved, due));
+        due
     }
 }
 

@@ -364,8 +364,9 @@ impl Worker {
     }
 
     pub fn give_run(&self, mut run: Box<Run>) {
-        let mut runs = self.runs.borrow_mut();
+        // What it lets go of may have a run of its own to give.
         run.reset();
+        let mut runs = self.runs.borrow_mut();
         let is_modest = run.exchange.request.buffer_mut().capacity() <= RUN_BYTES
             && run.response.buffer_mut().capacity() <= RUN_BYTES;
         if runs.len() < RUNS && is_modest {

@@ -21,6 +21,36 @@ pub(crate) struct RouteCells {
     pub gateway: Histogram,
     /// Answers that a fallback gave: a reply, a service.
     pub fallbacks: [Counter; 2],
+    pub mirrored: [Counter; Mirrored::ALL.len()],
+}
+
+/// What became of the copy of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mirrored {
+    /// The mirror answered, whatever it said.
+    Answered,
+    /// It gave no answer.
+    Failed,
+    /// Not sent: the request's body is over the bound.
+    TooLarge,
+    /// Not sent: as many as may be are under way.
+    Busy,
+    /// Not sent: the request's body did not come to its end.
+    Incomplete,
+}
+
+impl Mirrored {
+    pub const ALL: [Self; 5] = [Self::Answered, Self::Failed, Self::TooLarge, Self::Busy, Self::Incomplete];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Failed => "failed",
+            Self::TooLarge => "too_large",
+            Self::Busy => "busy",
+            Self::Incomplete => "incomplete",
+        }
+    }
 }
 
 /// The metrics of one route.
@@ -48,6 +78,13 @@ impl RouteSeries {
             cells.get_or_init(Box::default).fallbacks[usize::from(to_service)].add(1);
         }
     }
+
+    /// A request was to be copied for the route's mirror.
+    pub fn mirrored(&self, worker: usize, end: Mirrored) {
+        if let Some(cells) = self.cells.get(worker) {
+            cells.get_or_init(Box::default).mirrored[end as usize].add(1);
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -57,6 +94,8 @@ pub(crate) struct ServiceCells {
     pub connects: Counter,
     pub retries: Counter,
     pub over_budget: Counter,
+    pub hedges: Counter,
+    pub hedges_won: Counter,
     /// gRPC calls by their status; what is none counts as UNKNOWN.
     pub calls: [Counter; 17],
     pub first_byte: Histogram,
@@ -116,7 +155,21 @@ impl ServiceSeries {
         }
     }
 
-    /// It would be, but for the budget.
+    /// A request that is slow is sent to another instance too.
+    pub fn hedged(&self, worker: usize) {
+        if let Some(cells) = self.cells(worker) {
+            cells.hedges.add(1);
+        }
+    }
+
+    /// That one answered first.
+    pub fn hedge_won(&self, worker: usize) {
+        if let Some(cells) = self.cells(worker) {
+            cells.hedges_won.add(1);
+        }
+    }
+
+    /// A request would be sent again, but for the budget.
     pub fn over_budget(&self, worker: usize) {
         if let Some(cells) = self.cells(worker) {
             cells.over_budget.add(1);

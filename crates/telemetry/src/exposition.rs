@@ -5,8 +5,8 @@ use std::fmt::{self, Write};
 use crate::catalogue::CLASSES;
 use crate::counter::SHARED_BUCKETS;
 use crate::{
-    CertificateState, Counter, FloodKind, Histogram, InstanceState, Metrics, ProcessState, TunnelEnd,
-    TurnedAway, WorkerMetrics,
+    CertificateState, Counter, FloodKind, Histogram, InstanceState, Metrics, Mirrored, ProcessState,
+    RouteSeries, TunnelEnd, TurnedAway, WorkerMetrics,
 };
 
 impl Metrics {
@@ -64,6 +64,7 @@ fn write_routes(metrics: &Metrics, out: &mut String) -> fmt::Result {
             }
         }
     }
+    write_mirrored(&routes, out)?;
     for (name, help, gateway_only) in [
         ("narthex_request_duration_seconds", "From a request's first byte to its answer's last.", false),
         ("narthex_gateway_duration_seconds", "What the gateway itself took of it.", true),
@@ -74,6 +75,26 @@ fn write_routes(metrics: &Metrics, out: &mut String) -> fmt::Result {
             let histograms = cells.iter().map(|c| if gateway_only { &c.gateway } else { &c.total });
             let labels = format!("gateway=\"{}\",route=\"{}\"", route.gateway, route.route);
             write_histogram(out, name, &labels, histograms)?;
+        }
+    }
+    Ok(())
+}
+
+fn write_mirrored(routes: &[std::sync::Arc<RouteSeries>], out: &mut String) -> fmt::Result {
+    let name = "narthex_mirrored_requests_total";
+    let help = "Requests to be copied for a route's mirror: `answered`, `failed`, or given up (`too_large`, `busy`, `incomplete`).";
+    head(out, name, "counter", help)?;
+    for route in routes {
+        for end in Mirrored::ALL {
+            let cells = route.cells.iter().filter_map(|cell| cell.get());
+            let count: u64 = cells.map(|cells| cells.mirrored[end as usize].read()).sum();
+            if count > 0 {
+                let (gateway, route, outcome) = (&route.gateway, &route.route, end.as_str());
+                writeln!(
+                    out,
+                    "{name}{{gateway=\"{gateway}\",route=\"{route}\",outcome=\"{outcome}\"}} {count}"
+                )?;
+            }
         }
     }
     Ok(())
@@ -103,7 +124,7 @@ fn label(text: &str) -> String {
 fn write_services(metrics: &Metrics, out: &mut String) -> fmt::Result {
     let services = metrics.all_services();
     type Pick = fn(&crate::catalogue::ServiceCells) -> &Counter;
-    let counters: [(&str, &str, Pick); 5] = [
+    let counters: [(&str, &str, Pick); 7] = [
         ("narthex_service_requests_total", "Requests sent to a service.", |cells| &cells.requests),
         ("narthex_service_failures_total", "Requests that a service gave no answer to.", |cells| {
             &cells.failures
@@ -115,6 +136,14 @@ fn write_services(metrics: &Metrics, out: &mut String) -> fmt::Result {
             "Requests not sent once more because the retry budget was used up.",
             |cells| &cells.over_budget,
         ),
+        (
+            "narthex_service_hedges_total",
+            "Further tries of requests whose answer took long (`retry.hedge`).",
+            |cells| &cells.hedges,
+        ),
+        ("narthex_service_hedges_won_total", "Of these, those that answered first.", |cells| {
+            &cells.hedges_won
+        }),
     ];
     for (name, help, pick) in counters {
         head(out, name, "counter", help)?;

@@ -11,7 +11,7 @@ mod versions;
 
 pub use access::{AccessLog, AccessRecord, AccessSink, AccessWriter, InstanceAddress, TlsRecord};
 pub use catalogue::{
-    CertificateState, FloodKind, InstanceState, Metrics, ProcessState, RouteSeries, ServiceSeries,
+    CertificateState, FloodKind, InstanceState, Metrics, Mirrored, ProcessState, RouteSeries, ServiceSeries,
     ServiceState, TunnelEnd, TurnedAway, WorkerMetrics,
 };
 pub use counter::{Counter, Histogram, SHARED_BUCKETS};

@@ -10,6 +10,7 @@ mod error;
 pub mod h1;
 mod head;
 mod hex;
+mod index;
 mod message;
 mod method;
 mod name;

@@ -11,6 +11,8 @@ mod breakers;
 mod bulkheads;
 mod deadlines;
 mod fallbacks;
+mod hedges;
+mod mirrors;
 mod retries;
 
 use narthex_testkit::{RawClient, Response};

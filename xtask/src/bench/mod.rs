@@ -4,6 +4,7 @@
 
 mod instructions;
 mod latency;
+mod lineups;
 mod memory;
 mod peers;
 mod process;
@@ -11,6 +12,7 @@ mod report;
 mod routes;
 mod setup;
 mod statistics;
+mod workloads;
 
 use std::path::PathBuf;
 

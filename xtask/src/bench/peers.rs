@@ -1,39 +1,30 @@
 //! CPU per request of each gateway, in slices taken in turns, and the paired ratios to our own.
-//! All candidates run all the time, idle but for their slice, so that what disturbs one disturbs the next as well.
+//! All candidates of a line-up run all the time, idle but for their slice, so that what disturbs one disturbs the next as well.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
 
-use super::process::{pinned, scratch};
-use super::setup::{Candidate, LOAD, Service, narthex, peers, relay};
+use super::lineups::LINEUPS;
+use super::setup::Candidate;
 use super::statistics::{estimate, median};
+use super::workloads::{WORKLOADS, Workload, load, port, prepare};
 use super::{Options, report};
-use crate::shell::{output, which};
 
 /// Below this share of its core a gateway waited for its load, and the figure says less.
 const BUSY: f64 = 0.9;
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Workload {
-    Get1k,
-    Get64k,
-    Post4k,
-    Http2,
-    NewConnection,
-}
+const SECTION: &str = "peers";
+/// Candidates that are no other gateway with a version of its own.
+const OURS: [&str; 3] = ["narthex", "bare", "relay"];
 
-const WORKLOADS: [(Workload, &str, &str); 5] = [
-    (Workload::Get1k, "get1k", "GET 1 KiB"),
-    (Workload::Get64k, "get64k", "GET 64 KiB"),
-    (Workload::Post4k, "post4k", "POST 4 KiB"),
-    (Workload::Http2, "h2", "HTTP/2 GET 1 KiB"),
-    (Workload::NewConnection, "connect", "GET 1 KiB, a connection each"),
-];
-
-const POST: &str = "wrk.method = \"POST\"\nwrk.body = string.rep(\"x\", 4096)\n\
-                    wrk.headers[\"Content-Type\"] = \"application/octet-stream\"\n";
+const INTRODUCTION: &str = "\
+One worker on one core; the load and the service on another; pairs of slices of one second, in turns; 100 routes. *Ratio* is the
+median of narthex's CPU per request over the other's in the same round, with its 95 % bootstrap interval: below 1, narthex is
+cheaper. *Busy* is the share of the time in which the gateway ran, or waited for a core that other programs had. `relay` copies
+bytes and reads nothing: the floor. Each table says when and with what it was measured.";
 
 /// What one slice of one candidate gave.
 #[derive(Debug, Clone, Copy)]
@@ -45,43 +36,47 @@ struct Slice {
 }
 
 pub fn run(options: &Options) -> anyhow::Result<()> {
-    let keys = WORKLOADS.map(|(_, key, _)| key);
+    let keys = WORKLOADS.map(|(_, key, ..)| key);
     if let Some(unknown) = options.workloads.iter().find(|word| !keys.contains(&word.as_str())) {
         bail!("there is no workload `{unknown}`: {}", keys.join(", "));
     }
-    for tool in ["wrk", "h2load"] {
-        which(tool)
-            .with_context(|| format!("{tool} is missing (Debian: apt-get install wrk nghttp2-client)"))?;
+    prepare()?;
+    let mut tables: BTreeMap<&str, String> = BTreeMap::new();
+    for lineup in LINEUPS {
+        let asked =
+            |key: &str| options.workloads.is_empty() || options.workloads.iter().any(|word| word == key);
+        let workloads: Vec<_> =
+            WORKLOADS.iter().filter(|(_, key, _, who, _)| *who == lineup && asked(key)).collect();
+        if workloads.is_empty() {
+            continue;
+        }
+        let (_service, candidates) = lineup.start(options)?;
+        for (workload, _, title, _, note) in workloads {
+            let slices = measure(&candidates, *workload, options.pairs)?;
+            let text =
+                format!("{}\n{}", conditions(options, &candidates, note), table(&candidates, &slices)?);
+            tables.insert(title, text);
+            eprintln!("{title}: done");
+        }
     }
-    std::fs::write(scratch()?.join("post.lua"), POST)?;
-    let service = Service::start()?;
-    let mut candidates = vec![narthex(options, service.port, "narthex.yaml")?, relay(service.port)?];
-    candidates.extend(peers(options, service.port));
-    let workloads = WORKLOADS.iter().filter(|(_, key, _)| {
-        options.workloads.is_empty() || options.workloads.iter().any(|word| word == key)
-    });
-    let mut tables = String::new();
-    for (workload, _, title) in workloads {
-        let slices = measure(&candidates, *workload, options.pairs)?;
-        write_table(&mut tables, title, &candidates, &slices)?;
-        eprintln!("{title}: done");
+    let mut text = format!("## Against other gateways\n\n{INTRODUCTION}\n");
+    for (_, _, title, ..) in WORKLOADS {
+        // What was not measured now stays as it was, with the day and the commit of its own.
+        if let Some(table) = tables.remove(title).or_else(|| report::part(SECTION, title)) {
+            write!(text, "\n### {title}\n\n{}\n", table.trim())?;
+        }
     }
-    let versions = candidates.iter().filter(|candidate| candidate.name != "relay");
+    report::write(SECTION, &text)
+}
+
+/// When, where and with what a table was measured, and what a reader must know beside.
+fn conditions(options: &Options, candidates: &[Candidate], note: &str) -> String {
+    let others = candidates.iter().filter(|candidate| !OURS.contains(&candidate.name));
     let versions: Vec<String> =
-        versions.map(|candidate| format!("{} {}", candidate.name, candidate.version)).collect();
-    report::write(
-        "peers",
-        &format!(
-            "## Against other gateways\n\n{}\n{}.\nOne worker on one core; the load and the service on another; \
-             {} pairs of slices of one second, in turns; 100 routes. *Ratio* is the median of narthex's CPU per \
-             request over the other's in the same round, with its 95 % bootstrap interval: below 1, narthex is \
-             cheaper. *Busy* is the share of the time in which the gateway ran, or waited for a core that other \
-             programs had. `relay` copies bytes and reads nothing: the floor.\n\n{tables}",
-            report::conditions(&options.binary),
-            versions.join(", "),
-            options.pairs,
-        ),
-    )
+        others.map(|candidate| format!("; {} {}", candidate.name, candidate.version)).collect();
+    let (line, pairs) = (report::conditions(&options.binary), options.pairs);
+    let note = if note.is_empty() { String::new() } else { format!("\n{note}\n") };
+    format!("{}{}; {pairs} pairs.\n{note}", line.trim_end_matches('.'), versions.concat())
 }
 
 /// One slice of each candidate per round; the order turns by one each round.
@@ -107,15 +102,6 @@ fn measure(
     Ok(slices)
 }
 
-fn port(candidate: &Candidate, workload: Workload) -> Option<u16> {
-    match workload {
-        Workload::Http2 => candidate.h2_port,
-        // The relay connects to the service for each client: that is no floor for a gateway with a pool.
-        Workload::NewConnection if candidate.name == "relay" => None,
-        _ => Some(candidate.port),
-    }
-}
-
 fn slice(candidate: &Candidate, workload: Workload) -> anyhow::Result<Slice> {
     let port = port(candidate, workload).context("it does not speak this protocol")?;
     let ((cpu, waited), start) = (candidate.process.cpu()?, Instant::now());
@@ -126,64 +112,9 @@ fn slice(candidate: &Candidate, workload: Workload) -> anyhow::Result<Slice> {
     Ok(Slice { cpu: cpu.as_secs_f64() * 1e6 / done as f64, busy: busy.min(1.0) })
 }
 
-/// One second of load; how many requests were answered. An answer that is not a success is an error.
-fn load(port: u16, workload: Workload) -> anyhow::Result<u64> {
-    let base = format!("http://127.0.0.1:{port}/svc57");
-    if workload == Workload::Http2 {
-        let mut command = pinned(LOAD, &which("h2load").context("h2load is missing")?);
-        command.args(["-t1", "-c8", "-m16", "-D1", &format!("{base}/1k")]);
-        let text = output(&mut command)?;
-        let line = text.lines().find(|line| line.starts_with("requests:")).context("h2load says nothing")?;
-        let number = |word: &str| {
-            let part = line.split(',').find(|part| part.ends_with(word));
-            part.and_then(|part| part.split_whitespace().next()?.parse::<u64>().ok())
-        };
-        let (done, failed) = (number(" succeeded").unwrap_or(0), number(" failed").unwrap_or(0));
-        if done == 0 || failed > done / 1000 {
-            bail!("h2load: {line}");
-        }
-        return Ok(done);
-    }
-    let mut command = pinned(LOAD, &which("wrk").context("wrk is missing")?);
-    command.args(["-t1", "-c64", "-d1s"]);
-    let path = match workload {
-        Workload::Get64k => "64k",
-        Workload::Post4k => {
-            command.arg("-s").arg(scratch()?.join("post.lua"));
-            "echo"
-        }
-        Workload::NewConnection => {
-            command.args(["-H", "Connection: close"]);
-            "1k"
-        }
-        _ => "1k",
-    };
-    let text = output(command.arg(format!("{base}/{path}")))?;
-    let line = text.lines().find(|line| line.contains(" requests in ")).context("wrk says nothing")?;
-    let done: u64 = line.split_whitespace().next().unwrap_or_default().parse()?;
-    let fault = text.lines().find(|line| line.contains("Non-2xx") || fatal(line));
-    if let Some(fault) = fault.or((done == 0).then_some("no request was answered")) {
-        bail!("wrk: {}", fault.trim());
-    }
-    Ok(done)
-}
-
-/// wrk counts the reads that end a `Connection: close` exchange as errors; connects and time-outs are real ones.
-fn fatal(line: &str) -> bool {
-    let Some(counts) = line.trim().strip_prefix("Socket errors: connect ") else { return false };
-    !counts.starts_with("0,") || !counts.ends_with("timeout 0")
-}
-
-fn write_table(
-    out: &mut String,
-    title: &str,
-    candidates: &[Candidate],
-    slices: &[Vec<Option<Slice>>],
-) -> anyhow::Result<()> {
-    writeln!(
-        out,
-        "### {title}\n\n| gateway | CPU us/request | ratio | interval | busy |\n|---|---|---|---|---|"
-    )?;
+fn table(candidates: &[Candidate], slices: &[Vec<Option<Slice>>]) -> anyhow::Result<String> {
+    let mut out =
+        String::from("| gateway | CPU us/request | ratio | interval | busy |\n|---|---|---|---|---|\n");
     for (candidate, own) in candidates.iter().zip(slices) {
         let taken: Vec<Slice> = own.iter().flatten().copied().collect();
         if taken.is_empty() {
@@ -210,8 +141,7 @@ fn write_table(
             busy * 100.0
         )?;
     }
-    writeln!(out)?;
-    Ok(())
+    Ok(out)
 }
 
 fn values(slices: &[Slice], of: impl Fn(&Slice) -> f64) -> Vec<f64> {

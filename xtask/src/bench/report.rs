@@ -34,6 +34,19 @@ pub fn write(section: &str, text: &str) -> anyhow::Result<()> {
     std::fs::write(&path, whole).with_context(|| format!("cannot write {FILE}"))
 }
 
+/// What stands below the heading `title` of `section` as it was written last.
+pub fn part(section: &str, title: &str) -> Option<String> {
+    let text = std::fs::read_to_string(root().join(FILE)).ok()?;
+    part_of(&text, section, title).map(str::to_owned)
+}
+
+fn part_of<'a>(text: &'a str, section: &str, title: &str) -> Option<&'a str> {
+    let (_, text) = text.split_once(&format!("<!-- {section} -->"))?;
+    let (text, _) = text.split_once(&format!("<!-- end of {section} -->"))?;
+    let (_, text) = text.split_once(&format!("\n### {title}\n"))?;
+    Some(text.split_once("\n### ").map_or(text, |(part, _)| part).trim())
+}
+
 /// One line on where and with what it was measured.
 pub fn conditions(binary: &Path) -> String {
     let date = output(command("date").args(["-u", "+%Y-%m-%d"])).unwrap_or_default();
@@ -53,4 +66,19 @@ pub fn conditions(binary: &Path) -> String {
         version.trim(),
         commit.trim()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::part_of;
+
+    #[test]
+    fn a_part_ends_with_the_next_heading_or_its_section() {
+        let text =
+            "### A\n\nelsewhere\n<!-- s -->\n## S\n\n### A\n\none\n\n### A b\n\ntwo\n<!-- end of s -->\nmore";
+        assert_eq!(part_of(text, "s", "A"), Some("one"));
+        assert_eq!(part_of(text, "s", "A b"), Some("two"));
+        assert_eq!(part_of(text, "s", "B"), None);
+        assert_eq!(part_of(text, "t", "A"), None);
+    }
 }

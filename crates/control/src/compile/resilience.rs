@@ -1,7 +1,11 @@
 //! What a service's and a route's settings for bad times become: retries, budgets, breakers.
 
+use std::sync::Arc;
+
 use narthex_config as config;
-use narthex_proxy::{AdaptiveRules, BreakerRules, Budget, Causes, RetryRules, Slow};
+use narthex_proxy::{
+    AdaptiveRules, BreakerRules, Budget, Causes, HedgeAfter, HedgeRules, Quantile, RetryRules, Slow,
+};
 
 pub(super) fn retry(written: &config::Retry) -> RetryRules {
     let mut on = Causes::default();
@@ -25,7 +29,16 @@ pub(super) fn retry(written: &config::Retry) -> RetryRules {
         max: written.backoff.max.0,
         retry_after: written.retry_after.0,
         body: usize::try_from(written.body.0).unwrap_or(usize::MAX),
+        hedge: written.hedge.as_ref().map(hedge),
     }
+}
+
+fn hedge(written: &config::Hedge) -> HedgeRules {
+    let after = match *written.after {
+        config::HedgeAfter::Time(time) => HedgeAfter::Time(time.0),
+        config::HedgeAfter::Quantile(percent) => HedgeAfter::Quantile(Arc::new(Quantile::new(percent))),
+    };
+    HedgeRules { after, max: written.max.get() }
 }
 
 pub(super) fn budget(written: &config::RetryBudget) -> Budget {

@@ -12,7 +12,7 @@ use narthex_router::{EncodedSlashes, PathPattern, PathRules, Rewrite, RouteSpec,
 use super::chains::{self, GatewayPolicies, Placed};
 use super::host::Host;
 use super::keep::{KeptGateway, KeptRoute, Reads};
-use super::{RoutePlan, Work, fallback, matching, resilience, versions};
+use super::{RoutePlan, Work, fallback, matching, mirror, resilience, versions};
 
 /// One entry per gateway of the file; `None` where it has problems.
 pub(super) fn compile(work: &mut Work<'_>) -> (Vec<Option<Arc<Gateway>>>, Vec<RoutePlan>) {
@@ -179,33 +179,30 @@ fn compile_route(
     let edit = edit(work, route, pattern.as_ref());
     let fallback = fallback::compile(work, route, place, &mut slots, authenticated);
     let text = route.matches.map.path.as_ref().map_or("", |path| path.as_str());
-    let label = RouteLabel {
+    let label = Arc::new(RouteLabel {
         gateway: Arc::clone(gateway.shared()),
         route: Arc::clone(name.shared()),
         template: text.into(),
-    };
+    });
+    let series = work.metrics.route(gateway, name);
+    let mirror = mirror::compile(work, route, &label, &series);
     let compiled = Route {
-        series: work.metrics.route(gateway, name),
-        label: Arc::new(label),
+        series,
+        label,
         captures: captures.iter().map(|name| name.as_str().into()).collect(),
         chain: chains::chain(&placed, policies.before.len()),
         slots: slots as usize,
         to: to?,
         edit: edit?,
         fallback: fallback?,
-        times: RouteTimes {
-            deadline: route.deadline.after.0,
-            scope: match route.deadline.scope {
-                config::DeadlineScope::Head => DeadlineScope::Head,
-                config::DeadlineScope::Whole => DeadlineScope::Whole,
-            },
-        },
+        times: times(&route.deadline),
         upgrades: Upgrades {
             websocket: route.upgrade.iter().any(|upgrade| **upgrade == config::Upgrade::Websocket),
             close_when_removed: route.on_route_removed == config::OnRouteRemoved::Close,
         },
         service_times: service_times(&route.timeouts),
         retry: route.retry.as_ref().map(resilience::retry),
+        mirror,
         buffered_body: buffered_body(work, gateway),
         keeps_encoded_slashes: route.encoded_slashes == config::EncodedSlashes::Keep,
         attached,
@@ -236,6 +233,14 @@ fn kept(
         route: Arc::clone(route),
         placed: placed.to_vec(),
     }))
+}
+
+fn times(written: &config::Deadline) -> RouteTimes {
+    let scope = match written.scope {
+        config::DeadlineScope::Head => DeadlineScope::Head,
+        config::DeadlineScope::Whole => DeadlineScope::Whole,
+    };
+    RouteTimes { deadline: written.after.0, scope }
 }
 
 fn service_times(of_route: &config::RouteTimeouts) -> narthex_proxy::TimesOverride {

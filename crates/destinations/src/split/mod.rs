@@ -29,6 +29,7 @@ impl DestinationKind for Split {
     const NAME: &'static str = "split";
     const SUMMARY: &'static str = "Shares requests out among services by weight.";
     const REASONS: &'static [Reason] = &[];
+    const FORWARDS: bool = true;
     type Config = Config;
     type Runtime = runtime::Split;
 

@@ -15,7 +15,7 @@ use narthex_wire::{Name, ParseError, RequestHead};
 
 use super::balance::{Draw, Wish};
 use super::outcome::Unjudged;
-use super::pool::StreamPlace;
+use super::pool::{ALONE, StreamPlace};
 use super::{Counted, Instance, Place, Protocol, Service, Settings};
 use crate::Worker;
 
@@ -148,7 +148,9 @@ impl Calling {
             return Err(Failure::new(core::SERVICE_BUSY, bound).unprocessed());
         };
         let set = service.state.instances.load();
-        let (position, random) = (worker.next_position(), worker.random());
+        let random = worker.random();
+        // A further try takes nobody's turn: every other turn would be a slow instance's otherwise.
+        let position = if avoid.is_empty() { worker.next_position() } else { random as u32 };
         let draw = Draw { position, random, now: worker.now(), wish, avoid };
         let picked = set.pick(&service.settings.balance, &draw);
         let Some(instance) = picked.cloned() else {
@@ -166,11 +168,18 @@ impl Calling {
     }
 
     fn guest(&self) -> u64 {
-        self.client.as_ref().map_or(0, |client| client.connection)
+        match &self.client {
+            None => 0,
+            Some(client) if client.connection == 0 => ALONE,
+            Some(client) => client.connection,
+        }
     }
 
     /// A kept connection; sends the head into its buffer.
     pub fn reuse(self, worker: &Worker, head: &RequestHead) -> Result<Call, Self> {
+        if self.guest() == ALONE {
+            return Err(self);
+        }
         let Settings { protocol, tls, .. } = &self.service.settings;
         let (protocol, tls) = (*protocol, tls.as_ref().map(|tls| tls.load_full()));
         if protocol != Protocol::Http2 {

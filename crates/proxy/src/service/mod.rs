@@ -8,6 +8,7 @@ mod call;
 mod health;
 mod outcome;
 mod pool;
+mod quantile;
 mod queue;
 mod retry;
 mod state;
@@ -23,6 +24,7 @@ pub use health::{
 };
 pub use outcome::{Outcome, Unjudged, http_of_grpc};
 pub use pool::Pools;
+pub use quantile::Quantile;
 pub use queue::Queue;
 pub use retry::{Cause, Causes, RetryRules, StatusSet, Stop, Tried, Verdict, retry_after};
 pub use state::State;

@@ -47,6 +47,9 @@ struct PerInstance {
     keep: u64,
 }
 
+/// A connection on behalf of somebody whose own connection is not known, such as a copy's: for one request.
+pub const ALONE: u64 = u64::MAX;
+
 /// All pools of one worker. A connection that was opened on behalf of one client (`guest`: the number of the client's
 /// connection) serves nobody else; 0 is anybody's.
 #[derive(Default)]
@@ -113,7 +116,7 @@ impl Pools {
     ) {
         // Somebody was refused, and nobody waits who could use the connection as it is.
         let is_wanted = service.state.wanted.swap(false, Ordering::AcqRel) && service.state.queue.len() == 0;
-        if instance.is_removed() || is_wanted {
+        if instance.is_removed() || is_wanted || guest == ALONE {
             return;
         }
         let pool = self.of(service, instance);
@@ -207,7 +210,10 @@ impl Pools {
             pool.idle
                 .retain_mut(|kept| now.saturating_sub(kept.since) < pool.keep && !kept.client.is_stale());
             let keep = if removed { 0 } else { pool.keep };
-            pool.shared.retain(|kept| kept.streams.get() > 0 || now.saturating_sub(kept.used) < keep);
+            pool.shared.retain(|kept| {
+                let keep = if kept.guest == ALONE { 0 } else { keep };
+                kept.streams.get() > 0 || now.saturating_sub(kept.used) < keep
+            });
             has_guests |= pool.idle.iter().any(|kept| kept.guest != 0);
             has_guests |= pool.shared.iter().any(|kept| kept.guest != 0);
             !(pool.idle.is_empty() && pool.shared.is_empty())

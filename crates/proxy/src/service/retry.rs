@@ -5,6 +5,7 @@ use std::time::Duration;
 use narthex_contract::core;
 
 use super::Failure;
+use crate::HedgeRules;
 
 /// Status codes 400 to 599.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -117,6 +118,8 @@ pub struct RetryRules {
     pub retry_after: Duration,
     /// Bytes of a request's body that are kept to be sent again.
     pub body: usize,
+    /// When a read that is slow is sent to another instance too.
+    pub hedge: Option<HedgeRules>,
 }
 
 impl Default for RetryRules {
@@ -130,6 +133,7 @@ impl Default for RetryRules {
             max: Duration::ZERO,
             retry_after: Duration::ZERO,
             body: 0,
+            hedge: None,
         }
     }
 }
@@ -275,6 +279,7 @@ mod tests {
             retry_after: Duration::from_secs(2),
             body: 100,
             per_try: None,
+            hedge: None,
         }
     }
 

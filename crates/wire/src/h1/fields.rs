@@ -4,7 +4,8 @@
 use super::line::FieldLine;
 use crate::chars;
 use crate::error::ParseError;
-use crate::head::{Entry, Head, Seen, Span};
+use crate::head::{Entry, Head, Span};
+use crate::index::Index;
 use crate::message::{Connection, is_end_to_end};
 use crate::method::Version;
 use crate::name::Known;
@@ -48,7 +49,7 @@ impl Collected {
     pub fn take(
         &mut self,
         arena: &[u8],
-        (entries, seen): (&mut Vec<Entry>, &mut Seen),
+        index: &mut Index,
         line: FieldLine,
         side: Side,
         version: Version,
@@ -61,8 +62,7 @@ impl Collected {
         if Known::is_reserved_number(line.known) {
             return self.reserved(arena, line.value, line.known, side, version);
         }
-        seen.add(line.known);
-        entries.push(Entry::new(line.name, line.value, line.known, line.plain));
+        index.enter(Entry::new(line.name, line.value, line.known, line.plain));
         Ok(())
     }
 

@@ -61,9 +61,9 @@ impl RequestParser {
         }
         if self.stage == Stage::Fields {
             let bound = Bound { end: limits.head_end(), error: ParseError::HeadTooLarge };
-            let (version, Head { arena, entries, seen, .. }) = (head.version, &mut head.head);
+            let (version, Head { arena, index, .. }) = (head.version, &mut head.head);
             let (collected, most, arena) = (&mut self.collected, limits.fields, &arena[..]);
-            let mut take = |line| collected.take(arena, (entries, seen), line, Side::Request, version, most);
+            let mut take = |line| collected.take(arena, index, line, Side::Request, version, most);
             loop {
                 self.cursor.plain_fields(arena, bound, &mut take)?;
                 match self.cursor.field(arena, bound)? {

@@ -79,9 +79,9 @@ impl ResponseParser {
             self.stage = Stage::Fields;
         }
         if self.stage == Stage::Fields {
-            let (version, Head { arena, entries, seen, .. }) = (head.version, &mut head.head);
+            let (version, Head { arena, index, .. }) = (head.version, &mut head.head);
             let (collected, most, arena) = (&mut self.collected, limits.fields, &arena[..]);
-            let mut take = |line| collected.take(arena, (entries, seen), line, Side::Response, version, most);
+            let mut take = |line| collected.take(arena, index, line, Side::Response, version, most);
             loop {
                 self.cursor.plain_fields(arena, bound, &mut take)?;
                 match self.cursor.field(arena, bound)? {
