@@ -38,64 +38,75 @@ const WARM: Duration = Duration::from_secs(1);
 /// Serves one connection to its end.
 ///
 /// `place`: what it takes up of the listener, until it ends.
-pub async fn serve(stream: Stream, peer: Address, listener: usize, mut place: Place, worker: Rc<Worker>) {
-    let registered = worker.register();
-    let entered = Box::pin(enter(stream, peer, listener, &mut place, &worker, &registered)).await;
-    let Some((stream, peer)) = entered else { return };
-    let peer = Rc::new(Peer::connected(peer, &stream, &worker));
-    if stream.speaks_h2() {
-        let Some(plan) = worker.snapshot().listener(listener).cloned() else { return };
+#[expect(
+    clippy::manual_async_fn,
+    reason = "it would hold its arguments twice, for as long as the connection is idle"
+)]
+pub fn serve(
+    stream: Stream,
+    peer: Address,
+    listener: usize,
+    mut place: Place,
+    worker: Rc<Worker>,
+) -> impl Future<Output = ()> {
+    async move {
+        let registered = worker.register();
+        let entered = Box::pin(enter(stream, peer, listener, &mut place, &worker, &registered)).await;
+        let Some((stream, peer)) = entered else { return };
+        if stream.speaks_h2() {
+            let Some(plan) = worker.snapshot().listener(listener).cloned() else { return };
+            worker.refresh();
+            Box::pin(serve_h2(stream, Vec::new(), listener, &plan, peer, &worker, &registered)).await;
+            return;
+        }
+        let mut deadline = Deadline::default();
+        let mut inbound = Inbound::H1(H1Server::new(stream));
+        let mut served = 0;
         worker.refresh();
-        Box::pin(serve_h2(stream, Vec::new(), listener, &plan, peer, &worker, &registered)).await;
-        return;
-    }
-    let mut deadline = Deadline::default();
-    let mut inbound = Inbound::H1(H1Server::new(stream));
-    let mut served = 0;
-    worker.refresh();
-    loop {
-        let Some(plan) = worker.snapshot().listener(listener).cloned() else { return };
-        let due = worker.due(if served == 0 { plan.bounds.head } else { plan.bounds.idle });
-        let waiting = Waiting {
-            inbound: &mut inbound,
-            deadline: &mut deadline,
-            worker: &worker,
-            registered: &registered,
-            last_call: if served == 0 { FIRST_CALL } else { LAST_CALL },
-        };
-        match waiting.request(due, plan.bounds.half_close).await {
-            Readiness::Ready => {}
-            Readiness::Late | Readiness::Over => return,
-        }
-        let connection = Connection {
-            inbound: &mut inbound,
-            deadline: &mut deadline,
-            peer: &peer,
-            listener,
-            worker: &worker,
-            registered: &registered,
-            served: &mut served,
-        };
-        match Box::pin(connection.exchanges()).await {
-            Next::Another | Next::Nothing => {
-                if let Inbound::H1(server) = &mut inbound {
-                    server.rest();
-                }
-                peer.rest();
+        loop {
+            let Some(plan) = worker.snapshot().listener(listener).cloned() else { return };
+            let due = worker.due(if served == 0 { plan.bounds.head } else { plan.bounds.idle });
+            let waiting = Waiting {
+                inbound: &mut inbound,
+                deadline: &mut deadline,
+                worker: &worker,
+                registered: &registered,
+                last_call: if served == 0 { FIRST_CALL } else { LAST_CALL },
+            };
+            match waiting.request(due, plan.bounds.half_close).await {
+                Readiness::Ready => {}
+                Readiness::Late | Readiness::Over => return,
             }
-            Next::Close => break,
-            Next::Drop => return,
-            Next::Http2(first) => {
-                let Inbound::H1(server) = inbound else { return };
-                if plan.bounds.http2 {
-                    let stream = server.into_stream();
-                    Box::pin(serve_h2(stream, first, listener, &plan, peer, &worker, &registered)).await;
+            let connection = Connection {
+                inbound: &mut inbound,
+                deadline: &mut deadline,
+                peer: &peer,
+                listener,
+                worker: &worker,
+                registered: &registered,
+                served: &mut served,
+            };
+            match Box::pin(connection.exchanges()).await {
+                Next::Another | Next::Nothing => {
+                    if let Inbound::H1(server) = &mut inbound {
+                        server.rest();
+                    }
+                    peer.rest();
                 }
-                return;
+                Next::Close => break,
+                Next::Drop => return,
+                Next::Http2(first) => {
+                    let Inbound::H1(server) = inbound else { return };
+                    if plan.bounds.http2 {
+                        let stream = server.into_stream();
+                        Box::pin(serve_h2(stream, first, listener, &plan, peer, &worker, &registered)).await;
+                    }
+                    return;
+                }
             }
         }
+        Box::pin(linger(inbound, &mut deadline, &worker)).await;
     }
-    Box::pin(linger(inbound, &mut deadline, &worker)).await;
 }
 
 /// What comes before HTTP: the balancer's header, the TLS handshake. `None`: one of them failed, or the listener passes connections through and this one
@@ -107,20 +118,20 @@ async fn enter(
     place: &mut Place,
     worker: &Rc<Worker>,
     registered: &Registered,
-) -> Option<(Stream, Address)> {
+) -> Option<(Stream, Rc<Peer>)> {
     let plan = worker.snapshot().listener(listener).cloned()?;
     let peer = client_of(&mut stream, peer, &plan, place, worker).await?;
     if let Some(raw) = &plan.raw {
         serve_raw(stream, peer, &plan, raw, worker, registered).await;
         return None;
     }
-    match plan.tls.clone() {
-        Some(tls) => {
-            drop(plan);
-            shake_hands(stream, &tls, worker).await.map(|stream| (stream, peer))
-        }
-        None => Some((stream, peer)),
+    let tls = plan.tls.clone();
+    drop(plan);
+    if let Some(tls) = tls {
+        stream = shake_hands(stream, &tls, worker).await?;
     }
+    let peer = Rc::new(Peer::connected(peer, &stream, worker));
+    Some((stream, peer))
 }
 
 /// What ended the wait for a request.
@@ -142,26 +153,27 @@ struct Waiting<'a> {
     last_call: Duration,
 }
 
-impl Waiting<'_> {
-    async fn request(self, due: u64, half_close: bool) -> Readiness {
+impl<'a> Waiting<'a> {
+    /// No `async fn`: an idle connection holds this future, and it would hold all of it twice.
+    fn request(self, due: u64, half_close: bool) -> impl Future<Output = Readiness> + use<'a> {
+        let Self { inbound, deadline, worker, registered, last_call } = self;
         let mut closes_at = None;
-        poll_fn(|cx| {
-            self.registered.note(cx.waker());
-            let Inbound::H1(server) = &mut *self.inbound else { return Poll::Ready(Readiness::Over) };
+        poll_fn(move |cx| {
+            registered.note(cx.waker());
+            let Inbound::H1(server) = &mut *inbound else { return Poll::Ready(Readiness::Over) };
             server.half_close = half_close;
             if server.poll_idle(cx).is_ready() {
                 return Poll::Ready(Readiness::Ready);
             }
-            if self.worker.phase() == Phase::Closing {
+            if worker.phase() == Phase::Closing {
                 let until = *closes_at.get_or_insert_with(|| {
-                    self.worker.refresh();
-                    self.worker.due(self.last_call)
+                    worker.refresh();
+                    worker.due(last_call)
                 });
-                return self.deadline.poll(cx, self.worker.clock(), until).map(|()| Readiness::Over);
+                return deadline.poll(cx, worker.clock(), until).map(|()| Readiness::Over);
             }
-            self.deadline.poll(cx, self.worker.clock(), due).map(|()| Readiness::Late)
+            deadline.poll(cx, worker.clock(), due).map(|()| Readiness::Late)
         })
-        .await
     }
 }
 

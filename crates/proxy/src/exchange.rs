@@ -141,7 +141,7 @@ pub struct Peer {
     /// Where the connection is encrypted.
     pub secured: Option<Secured>,
     /// What services were told of it last.
-    pub(crate) told: RefCell<Option<Told>>,
+    pub(crate) told: RefCell<Option<Box<Told>>>,
 }
 
 impl Peer {

@@ -118,12 +118,12 @@ pub fn forward(rules: ForwardedRules, exchange: &mut Exchange, peer: &Peer, scra
         head.remove(&PORT);
         head.remove(&STANDARD);
         let mut told = peer.told.borrow_mut();
-        let is_same = |told: &&mut Told| {
+        let is_same = |told: &&mut Box<Told>| {
             told.version == version && told.scheme == scheme && *told.authority == *authority
         };
         let told = match told.as_mut().filter(is_same) {
             Some(told) => told,
-            None => told.insert(Told::new(&peer.text, authority, scheme, version)),
+            None => told.insert(Box::new(Told::new(&peer.text, authority, scheme, version))),
         };
         let stored = head.put_lines(&told.lines);
         debug_assert!(stored.is_ok(), "a head that was read has room for four fields");

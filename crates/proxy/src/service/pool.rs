@@ -39,6 +39,14 @@ struct Shared {
     used: u64,
 }
 
+impl Shared {
+    /// The instance has ended it, or takes no new streams.
+    fn is_broken(&mut self) -> bool {
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        matches!(self.client.poll_ready(&mut cx), std::task::Poll::Ready(Err(_)))
+    }
+}
+
 #[derive(Default)]
 struct PerInstance {
     idle: Vec<Idle>,
@@ -156,16 +164,24 @@ impl Pools {
         now: u64,
     ) -> Option<(H2Client, StreamPlace)> {
         let shared = &mut self.pools.get_mut(&instance.id)?.shared;
-        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-        shared.retain_mut(|kept| !matches!(kept.client.poll_ready(&mut cx), std::task::Poll::Ready(Err(_))));
-        let kept = shared.iter_mut().find(|kept| {
+        let fits = |kept: &Shared| {
             kept.guest == guest
                 && kept.streams.get() < kept.client.max_streams()
                 && is_same(kept.made_by.as_ref(), tls)
-        })?;
-        kept.used = now;
-        kept.streams.set(kept.streams.get() + 1);
-        Some((kept.client.clone(), StreamPlace(Rc::clone(&kept.streams))))
+        };
+        // Only the one that is taken is asked how it is: a burst may have left many.
+        let mut from = 0;
+        loop {
+            let at = from + shared.get(from..)?.iter().position(fits)?;
+            let kept = shared.get_mut(at)?;
+            if !kept.is_broken() {
+                kept.used = now;
+                kept.streams.set(kept.streams.get() + 1);
+                return Some((kept.client.clone(), StreamPlace(Rc::clone(&kept.streams))));
+            }
+            drop(shared.remove(at));
+            from = at;
+        }
     }
 
     pub fn add_shared(
@@ -210,9 +226,10 @@ impl Pools {
             pool.idle
                 .retain_mut(|kept| now.saturating_sub(kept.since) < pool.keep && !kept.client.is_stale());
             let keep = if removed { 0 } else { pool.keep };
-            pool.shared.retain(|kept| {
+            pool.shared.retain_mut(|kept| {
                 let keep = if kept.guest == ALONE { 0 } else { keep };
-                kept.streams.get() > 0 || now.saturating_sub(kept.used) < keep
+                let is_wanted = kept.streams.get() > 0 || now.saturating_sub(kept.used) < keep;
+                is_wanted && !kept.is_broken()
             });
             has_guests |= pool.idle.iter().any(|kept| kept.guest != 0);
             has_guests |= pool.shared.iter().any(|kept| kept.guest != 0);
