@@ -1,7 +1,13 @@
 //! Heads as `h2` has them and as the gateway has them, both ways; what is no valid head is refused here.
 
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use narthex_wire::{Framing, Head, Known, Limits, Method, ParseError, RequestHead, ResponseHead, Version};
+use narthex_wire::{
+    Framing, Head, Known, Limits, Method, ParseError, RequestHead, ResponseHead, Scheme, Version,
+};
 
 use super::WEBSOCKET;
 
@@ -115,16 +121,18 @@ pub fn write_request(head: &RequestHead) -> Option<http::Request<()>> {
         http::Uri::builder().authority(head.authority()).build().ok()?
     } else {
         let target = match head.query() {
+            _ if head.is_asterisk() => "*".to_owned(),
             Some(query) => format!("{}?{query}", head.path()),
             None => head.path().to_owned(),
         };
-        let target = if head.is_asterisk() { "*".to_owned() } else { target };
-        http::Uri::builder()
-            .scheme(head.scheme.as_str())
-            .authority(head.authority())
-            .path_and_query(target)
-            .build()
-            .ok()?
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(match head.scheme {
+            Scheme::Http => http::uri::Scheme::HTTP,
+            Scheme::Https => http::uri::Scheme::HTTPS,
+        });
+        parts.authority = Some(head.authority().parse().ok()?);
+        parts.path_and_query = Some(PathAndQuery::from_maybe_shared(Bytes::from(target)).ok()?);
+        http::Uri::from_parts(parts).ok()?
     };
     let mut message = http::Request::new(());
     *message.method_mut() = http::Method::from_bytes(head.method.as_str().as_bytes()).ok()?;
@@ -166,12 +174,22 @@ pub fn write_response(head: &ResponseHead) -> Option<http::Response<()>> {
 pub fn write_fields(head: &Head) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(head.len() + 2);
     for field in head.iter() {
+        let name = match field.known {
+            Some(known) => NAMES.get(known as usize).cloned(),
+            None => HeaderName::from_bytes(field.name).ok(),
+        };
         // `Head` holds only valid names and values; a name that HTTP/2 forbids is typed, never an entry.
-        if let (Ok(name), Ok(value)) =
-            (HeaderName::from_bytes(field.name), HeaderValue::from_bytes(field.value))
-        {
+        if let (Some(name), Ok(mut value)) = (name, HeaderValue::from_bytes(field.value)) {
+            // What never comes again would drive what does out of the table (RFC 7541 7.1.3).
+            value.set_sensitive(matches!(field.known, Some(Known::XRequestId | Known::Traceparent)));
             headers.append(name, value);
         }
     }
     headers
 }
+
+/// The known names by their numbers: looking one up by its text costs more than all else of a field.
+static NAMES: LazyLock<Vec<HeaderName>> = LazyLock::new(|| {
+    let name = |known: &Known| HeaderName::from_bytes(known.as_str().as_bytes()).expect("they are tokens");
+    Known::ALL.iter().map(name).collect()
+});
