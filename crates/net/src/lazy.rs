@@ -16,7 +16,7 @@ use crate::buffer::{BUFFER_BYTES, Pooled};
 use crate::frames::{FrameCounter, FrameCounts};
 
 /// Bytes read in one turn of a client's connection, before others have theirs: who sends without end delays nobody.
-const TURN: usize = 64 * 1024;
+const TURN: usize = 16 * 1024;
 /// Bytes gathered before a write is forced.
 const GATHERED: usize = 64 * 1024;
 /// Bytes of a GOAWAY with what `h2` says in it, and some.
