@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
-use crate::shell::{cargo, command, number, root, run as run_command, target};
+use crate::shell::{cargo, command, number, root, run as run_command, target, triple};
 
 /// What cargo-fuzz passes too, for the sanitizer's coverage without a sanitizer: works on the stable compiler.
 const FLAGS: [&str; 9] = [
@@ -38,6 +38,7 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
         bail!("there is no fuzz target `{name}`: {}", names.join(", "));
     }
     let seconds = number(arguments, "--seconds", SECONDS)?;
+    // Given explicitly, so that build scripts are built without instrumentation.
     let triple = triple()?;
     let built = target().join("fuzz");
     let mut build = cargo();
@@ -97,11 +98,4 @@ fn names() -> anyhow::Result<Vec<String>> {
     let files = crate::shell::files(&root().join("fuzz/targets"), ".rs")?;
     let names = files.iter().filter_map(|file| file.file_stem());
     Ok(names.map(|name| name.to_string_lossy().into_owned()).collect())
-}
-
-/// The compiler's own triple: given explicitly, so that build scripts are built without instrumentation.
-fn triple() -> anyhow::Result<String> {
-    let text = crate::shell::output(command("rustc").arg("-vV"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(line.context("rustc -vV names no host")?.to_owned())
 }

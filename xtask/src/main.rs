@@ -1,9 +1,10 @@
-//! The house's own commands: `cargo xtask {check,test,bench,docs,fuzz,new-policy}`.
+//! The house's own commands: `cargo xtask {check,test,bench,dist,docs,fuzz,new-policy}`.
 //! Standard library and anyhow only, so that it builds in seconds on a fresh machine.
 
 mod bench;
 mod check;
 mod deny;
+mod dist;
 mod docs;
 mod examples;
 mod fuzz;
@@ -22,6 +23,7 @@ cargo xtask COMMAND
   tidy                      only the rules of the house that no other tool knows
   docs                      writes docs/reference/ again
   bench [WHAT] [OPTIONS]    instructions (default), peers, latency, memory, routes, or all: see benches/README.md
+  dist                      builds the binary that is packaged: trained by the benches' workloads; says where it is
   fuzz TARGET [--seconds N] fuzzes one target of fuzz/ (`fuzz list` names them); 60 s by default;
                            --keep: adds what was found to the seeds
   new-policy NAME           makes a policy's folder, its registry line and its changelog line";
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         Some("tidy") => tidy::run(),
         Some("docs") => docs::write(),
         Some("bench") => bench::run(rest),
+        Some("dist") => dist::run(),
         Some("fuzz") => fuzz::run(rest),
         Some("new-policy") => policy::run(rest),
         None | Some("help" | "--help" | "-h") => {

@@ -27,6 +27,13 @@ pub fn cargo() -> Command {
     command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
+/// The name of this machine's kind, as rustc calls it.
+pub fn triple() -> anyhow::Result<String> {
+    let text = output(command("rustc").arg("-vV"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(line.context("rustc -vV names no host")?.to_owned())
+}
+
 /// Runs it with its output shown; an exit code other than 0 is an error.
 pub fn run(command: &mut Command) -> anyhow::Result<()> {
     let shown = show(command);

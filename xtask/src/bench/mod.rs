@@ -12,13 +12,14 @@ mod report;
 mod routes;
 mod setup;
 mod statistics;
+pub mod training;
 mod workloads;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 
-use crate::shell::{cargo, number, option, root, run as run_command, target};
+use crate::shell::{cargo, number, option, root, run as run_command};
 
 /// What the command line said.
 #[derive(Debug)]
@@ -39,11 +40,35 @@ pub struct Options {
 
 const DEFAULT_PAIRS: usize = 15;
 
+impl Options {
+    /// This binary beside none of the peers.
+    fn alone(binary: &Path) -> Options {
+        Options {
+            binary: binary.to_owned(),
+            pairs: 1,
+            rate: 0,
+            peers: vec!["none".to_owned()],
+            workloads: Vec::new(),
+            update: false,
+        }
+    }
+}
+
+/// Builds the load programs and the services.
+fn build_tools() -> anyhow::Result<()> {
+    run_command(cargo().args(["build", "--release", "--package", "narthex-benches"]))
+}
+
 pub fn run(arguments: &[String]) -> anyhow::Result<()> {
     let what =
         arguments.first().filter(|word| !word.starts_with("--")).map_or("instructions", String::as_str);
     if !matches!(what, "peers" | "instructions" | "memory" | "latency" | "routes" | "all") {
         bail!("there is no bench `{what}`: instructions, peers, latency, memory, routes, all");
+    }
+    const NAMES: [&str; 6] = ["--binary", "--pairs", "--rate", "--peers", "--workloads", "--update"];
+    let unknown = |word: &&String| word.starts_with('-') && !NAMES.contains(&word.as_str());
+    if let Some(unknown) = arguments.iter().find(unknown) {
+        bail!("there is no option `{unknown}`: {}", NAMES.join(", "));
     }
     let list = |name: &str| {
         let words = option(arguments, name).unwrap_or_default().split(',');
@@ -51,10 +76,7 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
     };
     let binary = match option(arguments, "--binary") {
         Some(path) => std::fs::canonicalize(path)?,
-        None => {
-            run_command(cargo().args(["build", "--profile", "dist", "--package", "narthex"]))?;
-            target().join("dist/narthex")
-        }
+        None => crate::dist::binary()?,
     };
     let options = Options {
         binary,
@@ -64,7 +86,7 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
         workloads: list("--workloads"),
         update: arguments.iter().any(|argument| argument == "--update"),
     };
-    run_command(cargo().args(["build", "--release", "--package", "narthex-benches"]))?;
+    build_tools()?;
     let all = what == "all";
     if all || what == "instructions" {
         instructions::run(&options)?;

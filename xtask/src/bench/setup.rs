@@ -56,10 +56,15 @@ impl Service {
     }
 }
 
+/// Where the templates are.
+pub fn configurations() -> PathBuf {
+    root().join("benches/configurations")
+}
+
 /// Writes the template `name` for these ports and gives the path of what was written.
 pub fn configuration(name: &str, port: u16, h2_port: u16, service: u16) -> anyhow::Result<PathBuf> {
     let folder = scratch()?;
-    let path = root().join("benches/configurations").join(name);
+    let path = configurations().join(name);
     let template = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let folder_text = folder.to_string_lossy();
     let mut text = String::new();
