@@ -8,7 +8,7 @@
 )]
 
 use narthex_testkit::{FakeService, Load, LoadOptions, Progress, RawClient, answer};
-use narthex_tests::Gateway;
+use narthex_tests::{Gateway, PATIENCE, eventually};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -61,12 +61,14 @@ fn reply(query: &[u8], said: &Said) -> Option<Vec<u8>> {
     Some(out)
 }
 
-fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let due = Instant::now() + Duration::from_secs(15);
-    while !is_so() {
-        assert!(Instant::now() < due, "not in time: {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+/// In front of the name `s.test`, which this server knows.
+fn gateway(port: u16, server: SocketAddr) -> Gateway {
+    let config = format!(
+        "narthex: 1\nlisteners: {{ main: {{ address: \"127.0.0.1:0\" }} }}\n\
+         services: {{ s: {{ url: \"http://s.test:{port}\", dns: {{ server: \"{server}\", timeout: 500ms }} }} }}\n\
+         gateways: {{ g: {{ listeners: [main], routes: {{ all: {{ match: \"/{{rest=**}}\", public: true, to: s }} }} }} }}\n"
+    );
+    Gateway::start(&config).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn only(host: u8) -> Said {
@@ -82,19 +84,14 @@ fn a_name_that_moves_is_followed_and_one_that_fails_is_kept() {
     let second = FakeService::on(second, answer::fixed(200, "second"));
     let zone: Zone = Arc::new(Mutex::new(only(1)));
     let server = dns(Arc::clone(&zone));
-    let config = format!(
-        "narthex: 1\nlisteners: {{ main: {{ address: \"127.0.0.1:0\" }} }}\n\
-         services: {{ s: {{ url: \"http://s.test:{port}\", dns: {{ server: \"{server}\", timeout: 500ms }} }} }}\n\
-         gateways: {{ g: {{ listeners: [main], routes: {{ all: {{ match: \"/{{rest=**}}\", public: true, to: s }} }} }} }}\n"
-    );
-    let gateway = Gateway::start(&config).unwrap_or_else(|error| panic!("{error}"));
+    let gateway = gateway(port, server);
     let address = gateway.address("main").unwrap();
     let mut client = RawClient::connect(address).unwrap();
     let mut ask = || client.exchange("GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap().text();
-    eventually("the first address", || ask() == "first");
+    eventually("the first address", PATIENCE, || (ask() == "first").then_some(()));
 
     *zone.lock().unwrap() = only(2);
-    eventually("the second address", || ask() == "second");
+    eventually("the second address", PATIENCE, || (ask() == "second").then_some(()));
     assert!(first.log().iter().all(|seen| seen.progress == Progress::Answered), "what was begun was ended");
     let asked = first.log().len();
 
@@ -107,7 +104,7 @@ fn a_name_that_moves_is_followed_and_one_that_fails_is_kept() {
     assert_eq!(first.log().len(), asked, "an address that is gone is asked no more");
 
     *zone.lock().unwrap() = only(1);
-    eventually("the first address again", || ask() == "first");
+    eventually("the first address again", PATIENCE, || (ask() == "first").then_some(()));
     assert!(!second.log().is_empty());
     gateway.stop();
 }
@@ -137,12 +134,7 @@ impl Moving {
         });
         let zone: Zone = Arc::new(Mutex::new(only(1)));
         let server = dns(Arc::clone(&zone));
-        let config = format!(
-            "narthex: 1\nlisteners: {{ main: {{ address: \"127.0.0.1:0\" }} }}\n\
-             services: {{ s: {{ url: \"http://s.test:{port}\", dns: {{ server: \"{server}\", timeout: 500ms }} }} }}\n\
-             gateways: {{ g: {{ listeners: [main], routes: {{ all: {{ match: \"/{{rest=**}}\", public: true, to: s }} }} }} }}\n"
-        );
-        let gateway = Gateway::start(&config).unwrap_or_else(|error| panic!("{error}"));
+        let gateway = gateway(port, server);
         Self { _services: services, asked, zone, gateway }
     }
 
@@ -159,9 +151,9 @@ impl Moving {
     fn expect_to_move(&self, wanted: [bool; 2]) {
         std::thread::park_timeout(TTL + Duration::from_secs(1));
         let before = self.counts();
-        eventually("those that the name has now are asked", || {
+        eventually("those that the name has now are asked", PATIENCE, || {
             let now = self.counts();
-            (0..2).all(|at| !wanted[at] || now[at] >= before[at] + 50)
+            (0..2).all(|at| !wanted[at] || now[at] >= before[at] + 50).then_some(())
         });
         let now = self.counts();
         for at in 0..2 {
@@ -189,10 +181,10 @@ fn a_name_that_moves_under_load_takes_the_traffic_along() {
     }
     moving.say(only(1));
     // A question that was asked in the silence is given up first.
-    eventually("the name is known again", || {
+    eventually("the name is known again", PATIENCE, || {
         let before = moving.counts()[0];
         std::thread::park_timeout(Duration::from_millis(20));
-        moving.counts()[0] > before
+        (moving.counts()[0] > before).then_some(())
     });
     moving.expect_to_move([true, false]);
     moving.say(both);

@@ -13,7 +13,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
-use narthex_tests::{Gateway, PATIENCE, http2};
+use narthex_tests::{Gateway, PATIENCE, http2, read_head};
 
 const EVENTS: usize = 8;
 
@@ -79,16 +79,6 @@ fn service_h2() -> (SocketAddr, Sender<()>) {
         }
     });
     (address, go)
-}
-
-fn read_head(stream: &mut TcpStream) -> String {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).unwrap();
-        head.push(byte[0]);
-    }
-    String::from_utf8(head).unwrap()
 }
 
 /// `idle` is far shorter than the silence between two events may be.

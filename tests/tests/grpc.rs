@@ -9,43 +9,19 @@
     reason = "tests over real sockets run in real time, and a panic is their failure"
 )]
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
 use std::sync::mpsc;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use narthex_testkit::{Authority, Workspace};
 use narthex_tests::http2::{Asked, Client, connect, head, read, request, run, serve, within};
-use narthex_tests::{Gateway, PATIENCE, Process, eventually, python};
+use narthex_tests::{Gateway, PATIENCE, Process, Program, eventually, python};
 
 const CALLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/grpc/calls.py");
 
-/// A service on grpcio; it ends with the test.
-struct Service {
-    child: Child,
-    port: u16,
-}
-
-impl Service {
-    /// With a certificate and its key: TLS.
-    fn start(files: &[&str]) -> Option<Self> {
-        let mut command = python("grpcio")?;
-        let command = command.args([CALLS, "serve"]).args(files).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let port = line.trim().parse().expect("the service prints its port");
-        Some(Self { child, port })
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        // It may be gone already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// A service on grpcio; with a certificate and its key: on TLS.
+fn service(files: &[&str]) -> Option<Program> {
+    Some(Program::start(python("grpcio")?.args([CALLS, "serve"]).args(files)))
 }
 
 /// Every call of `calls.py`.
@@ -87,8 +63,8 @@ gateways:
 
 #[test]
 fn every_kind_of_call_in_plain() {
-    let Some(service) = Service::start(&[]) else { return };
-    let gateway = Gateway::start(&config(&format!("grpc://127.0.0.1:{}", service.port), "", ""))
+    let Some(service) = service(&[]) else { return };
+    let gateway = Gateway::start(&config(&format!("grpc://127.0.0.1:{}", service.port()), "", ""))
         .unwrap_or_else(|problems| panic!("{problems}"));
     call(gateway.address("main").unwrap(), &[]);
     gateway.stop();
@@ -102,10 +78,10 @@ fn every_kind_of_call_encrypted() {
     let write = |name: &str, text: &str| workspace.write(name, text).unwrap().display().to_string();
     let ca = write("ca.pem", authority.pem());
     let (cert, key) = (write("cert.pem", &issued.cert), write("key.pem", &issued.key));
-    let Some(service) = Service::start(&[&cert, &key]) else { return };
+    let Some(service) = service(&[&cert, &key]) else { return };
     let tls = format!(", tls: {{ ca: {{ file: \"{ca}\" }} }}");
     let shown = format!(", certificates: [ {{ cert: {{ file: \"{cert}\" }}, key: {{ file: \"{key}\" }} }} ]");
-    let gateway = Gateway::start(&config(&format!("grpcs://127.0.0.1:{}", service.port), &tls, &shown))
+    let gateway = Gateway::start(&config(&format!("grpcs://127.0.0.1:{}", service.port()), &tls, &shown))
         .unwrap_or_else(|problems| panic!("{problems}"));
     call(gateway.address("main").unwrap(), &[&ca]);
     gateway.stop();
@@ -190,6 +166,7 @@ fn a_call_that_breaks_off_ends_with_a_status() {
         answer.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
         let mut body = respond.send_response(answer, false).unwrap();
         body.send_data(Bytes::from_static(b"\0\0\0\0\0"), false).unwrap();
+        // Long enough that the message has gone out alone; too short a time only makes the test weaker.
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         body.send_reset(h2::Reason::INTERNAL_ERROR);
         drop(asked);

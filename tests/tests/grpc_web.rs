@@ -7,20 +7,17 @@
     reason = "tests over real sockets run in real time, and a panic is their failure"
 )]
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
-
 use bytes::Bytes;
 use narthex_testkit::{Fault, RawClient, Response};
 use narthex_tests::http2::{Asked, connect, head, read, request, run, serve};
-use narthex_tests::{Gateway, node, python};
+use narthex_tests::{Gateway, Program, node, python};
 
 const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/grpc");
 const CONNECT: [&str; 3] = ["@bufbuild/protobuf", "@connectrpc/connect", "@connectrpc/connect-node"];
 
 /// A gateway before a service on grpcio; both end with the test.
 struct Scene {
-    service: Child,
+    _service: Program,
     gateway: Gateway,
 }
 
@@ -28,10 +25,8 @@ impl Scene {
     fn start() -> Option<Self> {
         let mut command = python("grpcio")?;
         let calls = format!("{PEERS}/calls.py");
-        let mut service = command.args([&*calls, "serve"]).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(service.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let port: u16 = line.trim().parse().expect("the service prints its port");
+        let service = Program::start(command.args([&*calls, "serve"]));
+        let port = service.port();
         let gateway = Gateway::start(&format!(
             "narthex: 1
 listeners: {{ main: {{ address: \"127.0.0.1:0\" }} }}
@@ -47,7 +42,7 @@ gateways:
       down: {{ match: \"POST /down.Calls/{{method}}\", public: true, to: down }}
 "
         ));
-        Some(Self { service, gateway: gateway.unwrap_or_else(|problems| panic!("{problems}")) })
+        Some(Self { _service: service, gateway: gateway.unwrap_or_else(|problems| panic!("{problems}")) })
     }
 
     fn text(&self, path: &str, body: &str) -> Response {
@@ -61,14 +56,6 @@ gateways:
         client.send(head).unwrap();
         client.send_bytewise(body).unwrap();
         client.read_response_to("POST").unwrap()
-    }
-}
-
-impl Drop for Scene {
-    fn drop(&mut self) {
-        // It may be gone already.
-        let _ = self.service.kill();
-        let _ = self.service.wait();
     }
 }
 
@@ -123,6 +110,7 @@ async fn cut((asked, mut respond): Asked) {
     let mut body = respond.send_response(answer, false).unwrap();
     // A message of four bytes, and the beginning of one of sixteen.
     body.send_data(Bytes::from_static(b"\0\0\0\0\x04good\0\0\0\0\x10ab"), false).unwrap();
+    // Long enough that the message has gone out alone; too short a time only makes the test weaker.
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     match asked.uri().path() {
         "/a.Calls/Reset" => body.send_reset(h2::Reason::INTERNAL_ERROR),

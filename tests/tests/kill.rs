@@ -13,16 +13,15 @@
 )]
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use narthex_testkit::{RawClient, Workspace};
-use narthex_tests::{Gateway, PATIENCE, eventually};
+use narthex_tests::{Gateway, PATIENCE, Program, eventually};
 
 const CLIENTS: usize = 8;
 const KILLS: usize = 3;
@@ -35,22 +34,21 @@ fn free(host: u8) -> SocketAddr {
 struct Instance {
     address: SocketAddr,
     log: PathBuf,
-    child: Child,
+    program: Program,
 }
 
 impl Instance {
     fn start(address: SocketAddr, log: PathBuf) -> Self {
-        let child = spawn(address, &log);
-        Self { address, log, child }
+        let program = spawn(address, &log);
+        Self { address, log, program }
     }
 
     fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.program.kill();
     }
 
     fn come_back(&mut self) {
-        self.child = spawn(self.address, &self.log);
+        self.program = spawn(self.address, &self.log);
     }
 
     /// The targets of the requests that it had begun.
@@ -59,24 +57,8 @@ impl Instance {
     }
 }
 
-fn spawn(address: SocketAddr, log: &PathBuf) -> Child {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_instance"))
-        .arg(address.to_string())
-        .arg(log)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    assert_eq!(line, "listening\n");
-    child
-}
-
-impl Drop for Instance {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn spawn(address: SocketAddr, log: &PathBuf) -> Program {
+    Program::start(Command::new(env!("CARGO_BIN_EXE_instance")).arg(address.to_string()).arg(log))
 }
 
 /// What became of the requests: by reason, the targets of those that were not answered by the service.

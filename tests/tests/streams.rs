@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use narthex_testkit::{FakeService, Next, RawClient, answer};
-use narthex_tests::{PATIENCE, Process, eventually};
+use narthex_tests::{PATIENCE, Process, eventually, read_head};
 
 /// The most that the gateway may hold of its own, in KiB.
 const MOST_KIB: u64 = 60 * 1024;
@@ -48,17 +48,6 @@ fn patient(stream: TcpStream) -> TcpStream {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
     stream
-}
-
-/// The head, byte by byte, so that nothing of the body is read.
-fn read_head(stream: &mut TcpStream) -> String {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).unwrap();
-        head.push(byte[0]);
-    }
-    String::from_utf8(head).unwrap()
 }
 
 /// Bytes that tell their place: a lost or repeated piece does not go unseen.

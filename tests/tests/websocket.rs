@@ -13,7 +13,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use narthex_testkit::{FakeService, RawClient, answer};
 use narthex_tests::websocket::{Connected, connect, connect_h2, echo, echo_h2, read, write};
-use narthex_tests::{Gateway, PATIENCE, http2};
+use narthex_tests::{Gateway, PATIENCE, http2, read_head};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
@@ -83,13 +83,8 @@ fn service(script: impl FnOnce(TcpStream, String) + Send + 'static) -> SocketAdd
     std::thread::spawn(move || {
         let mut stream = listener.accept().unwrap().0;
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).unwrap();
-            head.push(byte[0]);
-        }
-        script(stream, String::from_utf8(head).unwrap());
+        let head = read_head(&mut stream);
+        script(stream, head);
     });
     address
 }

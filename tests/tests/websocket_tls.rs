@@ -7,13 +7,11 @@
     reason = "tests over real sockets run in real time, and a panic is their failure"
 )]
 
-use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Stdio};
 
 use narthex_testkit::{Authority, TlsClient, TlsOptions, Workspace};
 use narthex_tests::websocket::{echo, unlimited};
-use narthex_tests::{Gateway, python};
+use narthex_tests::{Gateway, Program, python};
 use rustls::{ClientConnection, StreamOwned};
 use tokio_tungstenite::tungstenite::client::client_with_config;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -126,38 +124,14 @@ fn an_idle_tunnel_is_told_so_and_ends() {
     }
 }
 
-/// A service on Python's `websockets`; it ends with the test.
-struct Service {
-    child: Child,
-    port: u16,
-}
-
-impl Service {
-    /// With a certificate and its key: TLS.
-    fn start(files: &[String]) -> Option<Self> {
-        let mut command = python("websockets")?;
-        let mut child = command.args([TALK, "serve"]).args(files).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let port = line.trim().parse().expect("the service prints its port");
-        Some(Self { child, port })
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        // It may be gone already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// Python talks to Python, in both versions of TLS.
 fn python_talks(scheme: &str, files: &[&str]) {
     let proof = Proof::new();
     let files: Vec<_> = files.iter().map(|name| proof.file(name)).collect();
-    let Some(service) = Service::start(&files) else { return };
-    let gateway = proof.gateway(&format!("{scheme}://127.0.0.1:{}", service.port));
+    let Some(mut python_serves) = python("websockets") else { return };
+    // With a certificate and its key: on TLS.
+    let service = Program::start(python_serves.args([TALK, "serve"]).args(&files));
+    let gateway = proof.gateway(&format!("{scheme}://127.0.0.1:{}", service.port()));
     let address = gateway.address("main").unwrap().to_string();
     let mut command = python("websockets").unwrap();
     let output = command.args([TALK, "talk", &address, &proof.file("ca.pem")]).output().unwrap();

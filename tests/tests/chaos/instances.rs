@@ -1,12 +1,12 @@
 //! The instances as processes, and the trouble that they are brought into: at most two of them at once.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use narthex_tests::{Random, sibling, signal};
+use narthex_tests::{Program, Random, sibling, signal};
 
 use crate::clients::{Version, now};
 
@@ -19,7 +19,7 @@ pub struct Instance {
     version: Version,
     log: PathBuf,
     seed: usize,
-    child: Child,
+    program: Program,
 }
 
 /// An instance, by its place, and when it was killed, in microseconds since 1970.
@@ -35,22 +35,19 @@ impl Instance {
         let any = SocketAddr::from(([127, 0, network, at as u8 + 1], 0));
         let address = TcpListener::bind(any).unwrap().local_addr().unwrap();
         let seed = at * 1_000_000;
-        let child = spawn(version, address, &log, seed);
-        Self { address, version, log, seed, child }
+        let program = spawn(version, address, &log, seed);
+        Self { address, version, log, seed, program }
     }
 
     fn tell(&mut self, trouble: &str) {
-        let orders = self.child.stdin.as_mut().unwrap();
+        let orders = self.program.input().unwrap();
         writeln!(orders, "{trouble}").unwrap();
     }
 
     fn begin(&mut self, trouble: &str) {
         match trouble {
-            "killed" => {
-                self.child.kill().unwrap();
-                self.child.wait().unwrap();
-            }
-            "stopped" => signal(self.child.id(), "STOP"),
+            "killed" => self.program.kill(),
+            "stopped" => signal(self.program.id(), "STOP"),
             told => self.tell(told),
         }
     }
@@ -59,9 +56,9 @@ impl Instance {
         match trouble {
             "killed" => {
                 self.seed += 10_000;
-                self.child = spawn(self.version, self.address, &self.log, self.seed);
+                self.program = spawn(self.version, self.address, &self.log, self.seed);
             }
-            "stopped" => signal(self.child.id(), "CONT"),
+            "stopped" => signal(self.program.id(), "CONT"),
             _ => self.tell("well"),
         }
     }
@@ -76,27 +73,10 @@ impl Instance {
     }
 }
 
-impl Drop for Instance {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn spawn(version: Version, address: SocketAddr, log: &PathBuf, seed: usize) -> Child {
-    let mut child = Command::new(sibling("troubled"))
-        .arg(version.name())
-        .arg(address.to_string())
-        .arg(log)
-        .arg(seed.to_string())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    assert_eq!(line, "listening\n");
-    child
+fn spawn(version: Version, address: SocketAddr, log: &PathBuf, seed: usize) -> Program {
+    let mut command = Command::new(sibling("troubled"));
+    command.arg(version.name()).arg(address.to_string()).arg(log).arg(seed.to_string());
+    Program::start(command.stdin(Stdio::piped()))
 }
 
 /// Every trouble comes once before one comes again.
