@@ -1,11 +1,11 @@
 #![no_main]
 //! The tree against the naive router of the router's own tests: routes and requests made from the input.
-//! A small alphabet of paths, so that routes meet: literal, placeholder and open segments, methods, headers.
+//! A small alphabet of paths, so that routes meet: literal, placeholder and open segments, methods, headers, versions.
 
 #[path = "../../crates/router/tests/common/mod.rs"]
 mod common;
 
-use common::{Answer, Ask, naive};
+use common::{Answer, Ask, VERSIONS, naive, versions};
 use libfuzzer_sys::fuzz_target;
 use narthex_router::{Found, Match, NoTrace, RouteSpec, Router, ValueTest};
 
@@ -63,10 +63,12 @@ fn matching(bytes: &mut Bytes<'_>) -> Option<Match> {
         text.push('/');
     }
     let mut matching = Match::parse(&text).ok()?;
-    match bytes.below(5) {
+    match bytes.below(7) {
         0 => matching.headers.push(("x-a".into(), ValueTest::Present)),
         1 => matching.headers.push(("x-a".into(), ValueTest::Exact("1".into()))),
         2 => matching.hosts.push(["h.test", "*.test"][bytes.below(2)].into()),
+        3 => matching.versions = Some(versions(&VERSIONS[bytes.below(VERSIONS.len())..])),
+        4 => matching.versions = Some(versions(&VERSIONS[..1 + bytes.below(VERSIONS.len())])),
         _ => {}
     }
     Some(matching)
@@ -89,5 +91,6 @@ fn ask(bytes: &mut Bytes<'_>) -> Ask {
         2 => ask = ask.host("other.test"),
         _ => {}
     }
+    ask.version = Some(bytes.below(VERSIONS.len()) as u8);
     ask
 }
