@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use narthex_wire::{Head, RequestHead, ResponseHead};
 
-use crate::{BodyBuffer, Fault, Fill, H1Server, H2ServerStream, InnerServer};
+use crate::{BodyBuffer, Fault, H1Server, H2ServerStream, InnerServer, PollFill, PollSend};
 
 /// Where a request came from and its response goes to.
 pub enum Inbound {
@@ -37,7 +37,7 @@ impl Inbound {
     }
 
     /// Fills the empty `buffer` with the next bytes of the request's body.
-    pub fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer) -> Poll<Result<Fill, Fault>> {
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer) -> PollFill {
         all!(self, inner => inner.poll_fill(cx, buffer), within => within.poll_fill(buffer))
     }
 
@@ -65,12 +65,7 @@ impl Inbound {
     }
 
     /// Writes what is left of the head, then the buffer's data. `last`: the body ends with it, without trailers.
-    pub fn poll_send(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffer: &mut BodyBuffer,
-        last: bool,
-    ) -> Poll<Result<(), Fault>> {
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer, last: bool) -> PollSend {
         all!(self, inner => inner.poll_send(cx, buffer, last), within => within.poll_send(buffer, last))
     }
 
@@ -90,7 +85,7 @@ impl Inbound {
     }
 
     /// Ends our side of a tunnel of which all is sent; the client may still send.
-    pub fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+    pub fn poll_end(&mut self, cx: &mut Context<'_>) -> PollSend {
         match self {
             Self::H1(inner) => inner.poll_shutdown(cx).map_err(Fault::Io),
             // The end of the stream went out with its last bytes.

@@ -11,7 +11,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use narthex_wire::{Framing, Head, Method, RequestHead, ResponseHead};
 
-use crate::{BodyBuffer, Fault, Fill};
+use crate::{BodyBuffer, Fill, PollFill, PollSend};
 
 /// Bytes that may wait to be read; what is written at once may go beyond by one buffer.
 const QUEUE_BYTES: usize = 64 * 1024;
@@ -61,7 +61,7 @@ impl InnerServer {
         self.body.is_empty()
     }
 
-    pub(crate) fn poll_fill(&mut self, buffer: &mut BodyBuffer) -> Poll<Result<Fill, Fault>> {
+    pub(crate) fn poll_fill(&mut self, buffer: &mut BodyBuffer) -> PollFill {
         if !self.body.is_empty() {
             let count = buffer.fill_from(&self.body);
             drop(self.body.split_to(count));
@@ -76,7 +76,7 @@ impl InnerServer {
         request.method != Method::Head && head.framing != Framing::None && !bodiless
     }
 
-    pub(crate) fn poll_send(&mut self, buffer: &mut BodyBuffer, last: bool) -> Poll<Result<(), Fault>> {
+    pub(crate) fn poll_send(&mut self, buffer: &mut BodyBuffer, last: bool) -> PollSend {
         let mut out = self.out.borrow_mut();
         if !buffer.is_empty() {
             if out.bytes >= QUEUE_BYTES {

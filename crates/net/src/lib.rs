@@ -24,7 +24,7 @@ pub use buffer::{BodyBuffer, Chunk};
 pub use clock::Clock;
 pub use deadline::Deadline;
 pub use frames::FrameCounts;
-pub use h1::{Fault, Fill, H1Client, H1Server, HeadError};
+pub use h1::{Fault, Fill, H1Client, H1Server, HeadError, PollFill, PollSend};
 pub use h2::Error as H2Error;
 pub use h2c::{
     Accepted, H2Client, H2Limits, H2Server, H2ServerStream, accept_h2, connect_h2, is_unprocessed,

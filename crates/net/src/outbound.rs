@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use narthex_wire::{Head, Limits, Method, ResponseHead};
 
 use crate::h2c::H2ClientStream;
-use crate::{BodyBuffer, Fault, Fill, H1Client, HeadError};
+use crate::{BodyBuffer, Fault, H1Client, HeadError, PollFill, PollSend};
 
 /// Where a request goes to and its response comes from.
 ///
@@ -26,12 +26,7 @@ macro_rules! both {
 
 impl Outbound {
     /// Writes what is left of the head, then the buffer's data. `last`: the body ends with it, without trailers.
-    pub fn poll_send(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffer: &mut BodyBuffer,
-        last: bool,
-    ) -> Poll<Result<(), Fault>> {
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer, last: bool) -> PollSend {
         both!(self, inner => inner.poll_send(cx, buffer, last))
     }
 
@@ -55,7 +50,7 @@ impl Outbound {
     }
 
     /// Fills the empty `buffer` with the next bytes of the response's body.
-    pub fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer) -> Poll<Result<Fill, Fault>> {
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer) -> PollFill {
         both!(self, inner => inner.poll_fill(cx, buffer))
     }
 
@@ -64,7 +59,7 @@ impl Outbound {
     }
 
     /// Ends our side of a tunnel of which all is sent; the instance may still send.
-    pub fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+    pub fn poll_end(&mut self, cx: &mut Context<'_>) -> PollSend {
         match self {
             Self::H1(inner) => inner.poll_shutdown(cx).map_err(Fault::Io),
             Self::H2(_) => Poll::Ready(Ok(())),

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use narthex_contract::{
     Body, BodySource, BodyStep, Frame, Input, Output, Reply, SourceError, Step, core, grpc,
 };
-use narthex_net::{BodyBuffer, Fault, Fill, Inbound, Outbound};
+use narthex_net::{BodyBuffer, Fault, Fill, Inbound, Outbound, PollFill, PollSend};
 use narthex_wire::Head;
 use smallvec::SmallVec;
 
@@ -21,30 +21,21 @@ const STEP_OUTPUT: usize = 16 * 1024;
 /// Where bytes come from.
 pub trait Source {
     /// Fills the empty buffer.
-    fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer) -> Poll<Result<Fill, Fault>>;
+    fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer) -> PollFill;
     fn take_trailers(&mut self) -> Option<Head>;
 }
 
 /// Where bytes go to.
 pub trait Sink {
     /// Writes what is pending, then the buffer; `last`: the body ends with it, without trailers.
-    fn poll_send(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffer: &mut BodyBuffer,
-        last: bool,
-    ) -> Poll<Result<(), Fault>>;
+    fn poll_send(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer, last: bool) -> PollSend;
     fn end(&mut self, trailers: Option<&Head>);
 }
 
 macro_rules! through {
     ($type:ty) => {
         impl Source for $type {
-            fn poll_fill(
-                &mut self,
-                cx: &mut Context<'_>,
-                buffer: &mut BodyBuffer,
-            ) -> Poll<Result<Fill, Fault>> {
+            fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer) -> PollFill {
                 self.poll_fill(cx, buffer)
             }
             fn take_trailers(&mut self) -> Option<Head> {
@@ -52,12 +43,7 @@ macro_rules! through {
             }
         }
         impl Sink for $type {
-            fn poll_send(
-                &mut self,
-                cx: &mut Context<'_>,
-                buffer: &mut BodyBuffer,
-                last: bool,
-            ) -> Poll<Result<(), Fault>> {
+            fn poll_send(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer, last: bool) -> PollSend {
                 self.poll_send(cx, buffer, last)
             }
             fn end(&mut self, trailers: Option<&Head>) {
@@ -88,7 +74,7 @@ impl OwnBody {
 }
 
 impl Source for OwnBody {
-    fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer) -> Poll<Result<Fill, Fault>> {
+    fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer) -> PollFill {
         loop {
             if !self.left.is_empty() {
                 let count = buffer.fill_from(&self.left);
@@ -458,7 +444,7 @@ fn from(
     cx: &mut Context<'_>,
     source: &mut impl Source,
     buffer: &mut BodyBuffer,
-) -> Poll<Result<Fill, Fault>> {
+) -> PollFill {
     let looked_at = ahead.as_mut().and_then(|ahead| Some((ahead.fill.take()?, &mut ahead.buffer)));
     match looked_at {
         Some((fill, read)) => {

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use narthex_net::{BodyBuffer, Deadline, Fault, Fill, Inbound, Outbound};
+use narthex_net::{BodyBuffer, Deadline, Fill, Inbound, Outbound, PollFill, PollSend};
 use narthex_telemetry::TunnelEnd;
 use narthex_wire::websocket::{Frames, GOING_AWAY, close_frame};
 use slab::Slab;
@@ -24,35 +24,21 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// One end of a tunnel.
 trait Side {
-    fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer) -> Poll<Result<Fill, Fault>>;
-    fn poll_send(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffer: &mut BodyBuffer,
-        last: bool,
-    ) -> Poll<Result<(), Fault>>;
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>>;
+    fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer) -> PollFill;
+    fn poll_send(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer, last: bool) -> PollSend;
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> PollSend;
 }
 
 macro_rules! side {
     ($type:ty) => {
         impl Side for $type {
-            fn poll_fill(
-                &mut self,
-                cx: &mut Context<'_>,
-                buffer: &mut BodyBuffer,
-            ) -> Poll<Result<Fill, Fault>> {
+            fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer) -> PollFill {
                 self.poll_fill(cx, buffer)
             }
-            fn poll_send(
-                &mut self,
-                cx: &mut Context<'_>,
-                buffer: &mut BodyBuffer,
-                last: bool,
-            ) -> Poll<Result<(), Fault>> {
+            fn poll_send(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer, last: bool) -> PollSend {
                 self.poll_send(cx, buffer, last)
             }
-            fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+            fn poll_end(&mut self, cx: &mut Context<'_>) -> PollSend {
                 self.poll_end(cx)
             }
         }

@@ -9,7 +9,7 @@ use narthex_wire::{
 };
 
 use super::half::{Half, Sending};
-use super::{Fault, Fill, HEAD_READ, HeadError};
+use super::{HEAD_READ, HeadError, PollFill, PollSend};
 use crate::tls::ClientTls;
 use crate::{BodyBuffer, Stream};
 
@@ -60,12 +60,7 @@ impl H1Client {
         narthex_wire::encode_request(head, self.half.begin_out());
     }
 
-    pub fn poll_send(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffer: &mut BodyBuffer,
-        last: bool,
-    ) -> Poll<Result<(), Fault>> {
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer, last: bool) -> PollSend {
         let sent = ready!(self.half.poll_send(cx, buffer, last));
         self.keep_alive &= sent.is_ok();
         self.request_done |= last && sent.is_ok();
@@ -146,7 +141,7 @@ impl H1Client {
         Poll::Ready(Ok(()))
     }
 
-    pub fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer) -> Poll<Result<Fill, Fault>> {
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer) -> PollFill {
         self.half.poll_fill(cx, buffer)
     }
 

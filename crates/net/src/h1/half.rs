@@ -4,7 +4,7 @@ use std::task::{Context, Poll, ready};
 
 use narthex_wire::{BodyDecoder, Event, Framing, Head, Limits, ParseError};
 
-use super::{Fault, Fill};
+use super::{Fault, Fill, PollFill, PollSend};
 use crate::{BodyBuffer, Stream};
 
 /// A body's beginning up to this long is written behind the head, in one piece: cheaper than gathering two.
@@ -62,7 +62,7 @@ impl Half {
     }
 
     /// Fills the empty `buffer` with decoded data.
-    pub fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer) -> Poll<Result<Fill, Fault>> {
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer) -> PollFill {
         let Some(decoder) = &mut self.decoder else { return Poll::Ready(Ok(Fill::End)) };
         if decoder.is_done() {
             return Poll::Ready(Ok(Fill::End));
@@ -110,12 +110,7 @@ impl Half {
     }
 
     /// Writes what is left of the head, then `buffer`'s data.
-    pub fn poll_send(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffer: &mut BodyBuffer,
-        last: bool,
-    ) -> Poll<Result<(), Fault>> {
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer, last: bool) -> PollSend {
         match self.sending {
             Sending::Chunked => buffer.frame_as_chunk(last),
             Sending::Plain => {}

@@ -7,6 +7,7 @@ mod half;
 mod server;
 
 use std::io;
+use std::task::Poll;
 
 use narthex_wire::ParseError;
 use thiserror::Error;
@@ -38,6 +39,11 @@ pub enum Fault {
     #[error("{0}")]
     H2(h2::Error),
 }
+
+/// What filling a buffer from a body comes to.
+pub type PollFill = Poll<Result<Fill, Fault>>;
+/// What writing a body's bytes, or a message's end, comes to.
+pub type PollSend = Poll<Result<(), Fault>>;
 
 /// Why there is no head.
 #[derive(Debug, Error)]

@@ -8,7 +8,7 @@ use narthex_wire::{
 };
 
 use super::half::{Half, Sending};
-use super::{Fault, Fill, HEAD_READ, HeadError};
+use super::{HEAD_READ, HeadError, PollFill, PollSend};
 use crate::buffer::Pooled;
 use crate::{BodyBuffer, Stream};
 
@@ -110,7 +110,7 @@ impl H1Server {
         self.half.body_is_done()
     }
 
-    pub fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer) -> Poll<Result<Fill, Fault>> {
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer) -> PollFill {
         let filled = ready!(self.half.poll_fill(cx, buffer));
         self.gone |= filled.is_err();
         Poll::Ready(filled)
@@ -174,12 +174,7 @@ impl H1Server {
         self.half.sending != Sending::Nothing
     }
 
-    pub fn poll_send(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffer: &mut BodyBuffer,
-        last: bool,
-    ) -> Poll<Result<(), Fault>> {
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer, last: bool) -> PollSend {
         let sent = ready!(self.half.poll_send(cx, buffer, last));
         self.gone |= sent.is_err();
         Poll::Ready(sent)

@@ -12,7 +12,7 @@ use super::fields::{content_length, read_fields, write_request};
 use super::half::{Receiving, end_stream, send_data};
 use super::{H2Limits, WEBSOCKET};
 use crate::lazy::Lazy;
-use crate::{BodyBuffer, Chunk, Fault, Fill, HeadError, Stream};
+use crate::{BodyBuffer, Chunk, Fault, Fill, HeadError, PollFill, PollSend, Stream};
 
 /// Streams on one connection to an instance before another is opened.
 const STREAMS_PER_CONNECTION: usize = 100;
@@ -138,12 +138,7 @@ impl Opening {
 }
 
 impl H2ClientStream {
-    pub fn poll_send(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffer: &mut BodyBuffer,
-        last: bool,
-    ) -> Poll<Result<(), Fault>> {
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer, last: bool) -> PollSend {
         match &mut self.opened {
             Some((_, send)) => send_data(send, &mut self.ended, cx, buffer, last),
             // A request for a tunnel has no body: its end is not the stream's.
@@ -202,7 +197,7 @@ impl H2ClientStream {
         Poll::Ready(Ok(()))
     }
 
-    pub fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer) -> Poll<Result<Fill, Fault>> {
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer) -> PollFill {
         match &mut self.receiving {
             Some(receiving) => receiving.poll_fill(cx, buffer),
             None => Poll::Ready(Ok(Fill::End)),

@@ -7,7 +7,7 @@ use h2::{RecvStream, SendStream};
 use narthex_wire::Head;
 
 use super::fields::{read_trailers, write_fields};
-use crate::{BodyBuffer, Chunk, Fault, Fill};
+use crate::{BodyBuffer, Chunk, Fault, Fill, PollFill, PollSend};
 
 /// The receiving side of a stream.
 pub struct Receiving {
@@ -33,7 +33,7 @@ impl Receiving {
         Self { awaited: length, is_response: true, ..Self::request(stream) }
     }
 
-    pub fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer) -> Poll<Result<Fill, Fault>> {
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer) -> PollFill {
         if self.is_held {
             return Poll::Ready(Ok(Fill::End));
         }
@@ -89,7 +89,7 @@ pub fn send_data(
     cx: &mut Context<'_>,
     buffer: &mut BodyBuffer,
     last: bool,
-) -> Poll<Result<(), Fault>> {
+) -> PollSend {
     while !buffer.is_empty() {
         send.reserve_capacity(buffer.data().len());
         while send.capacity() == 0 {

@@ -10,7 +10,7 @@ use super::fields::{read_request, within, write_fields, write_response};
 use super::half::{Receiving, end_stream, send_data};
 use crate::frames::FrameCounts;
 use crate::lazy::Lazy;
-use crate::{BodyBuffer, Chunk, Fault, Fill, HeadError, Stream};
+use crate::{BodyBuffer, Chunk, Fault, HeadError, PollFill, PollSend, Stream};
 
 /// A client's HTTP/2 connection.
 pub struct H2Server {
@@ -130,7 +130,7 @@ impl H2ServerStream {
         self.receiving.is_held = false;
     }
 
-    pub fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer) -> Poll<Result<Fill, Fault>> {
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer) -> PollFill {
         self.receiving.poll_fill(cx, buffer)
     }
 
@@ -188,12 +188,7 @@ impl H2ServerStream {
         true
     }
 
-    pub fn poll_send(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffer: &mut BodyBuffer,
-        last: bool,
-    ) -> Poll<Result<(), Fault>> {
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, buffer: &mut BodyBuffer, last: bool) -> PollSend {
         self.send_head();
         let Some(send) = &mut self.send else {
             // After an interim response there is nothing to send yet; after `start`, the stream was reset.
