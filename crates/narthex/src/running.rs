@@ -15,6 +15,9 @@ use tokio::runtime::Runtime;
 /// How often the files of certificates are looked at.
 const CERTIFICATES: Duration = Duration::from_millis(500);
 
+/// How often snapshots that nothing holds any more are looked for.
+const TIDY: Duration = Duration::from_secs(2);
+
 /// How often memory and connections are looked at.
 const LOAD: Duration = Duration::from_millis(100);
 
@@ -158,6 +161,7 @@ impl Running {
                     Ok(alone) => return alone.stop().await,
                     Err(shared) => control = shared,
                 }
+                // Tasks that were told to end let go of it within moments; nothing tells when.
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             control.stop_workers().await;
@@ -225,7 +229,7 @@ async fn start(options: &StartOptions) -> Result<(Arc<Control>, Option<SocketAdd
     let tidied = Arc::downgrade(&control);
     tokio::spawn(async move {
         loop {
-            tokio::time::sleep(Duration::from_secs(2)).await;
+            tokio::time::sleep(TIDY).await;
             let Some(control) = tidied.upgrade() else { return };
             control.tidy().await;
         }
