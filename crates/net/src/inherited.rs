@@ -49,6 +49,8 @@ fn passed_on() -> Vec<(Address, OwnedFd)> {
             Some(address) => Some(Address::Ip(address)),
             None => address.as_pathname()?.to_str().map(Address::unix),
         });
+        // What is accepted has it too; a Unix socket knows nothing of it.
+        let _ = known.set_tcp_nodelay(true);
         // Children are not to have it, and workers never block.
         let is_ready = known.set_cloexec(true).and_then(|()| known.set_nonblocking(true));
         match address {

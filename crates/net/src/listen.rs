@@ -85,6 +85,8 @@ fn bind_one(address: SocketAddr, share: bool) -> io::Result<Socket> {
         socket.set_only_v6(false)?;
     }
     socket.set_nonblocking(true)?;
+    // What is accepted has it too.
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     Ok(socket)
 }

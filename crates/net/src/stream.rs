@@ -29,10 +29,8 @@ impl Stream {
         }))
     }
 
-    /// Adopts an accepted, non-blocking socket; sets TCP_NODELAY, of which a Unix socket knows nothing.
+    /// Adopts a non-blocking socket that a [`Listener`](crate::Listener) accepted: TCP_NODELAY it has from that one.
     pub fn adopt(fd: OwnedFd) -> io::Result<Self> {
-        // It can only fail on a socket that is broken already: the first read will say so.
-        let _ = SockRef::from(&fd).set_tcp_nodelay(true);
         Ok(Self::Plain(Socket::adopt(fd)?))
     }
 

@@ -235,7 +235,7 @@ pub enum Next {
     /// There was no request: the reactor had announced bytes that are not there (a fresh socket is announced so).
     Nothing,
     Close,
-    /// The client is gone or was cut off: nothing is owed to it.
+    /// Nothing is owed to the client: it is gone, was cut off, or has said all and been told all.
     Drop,
     Http2(Vec<u8>),
 }
@@ -298,7 +298,7 @@ async fn h1_exchange(mut line: Line<'_>) -> Next {
         Ended::Answered => {}
     }
     if !server.keeps_alive() {
-        return Next::Close;
+        return if server.has_said_all() { Next::Drop } else { Next::Close };
     }
     if !server.body_is_done() && drain_body(&mut line).await.is_err() {
         return Next::Close;

@@ -23,6 +23,8 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub struct H1Server {
     half: Half,
     keep_alive: bool,
+    /// The client asked for the end of the connection.
+    is_last: bool,
     gone: bool,
     /// Nothing was read yet: it may be HTTP/2.
     is_fresh: bool,
@@ -36,6 +38,7 @@ impl H1Server {
         Self {
             half: Half::new(stream),
             keep_alive: true,
+            is_last: false,
             gone: false,
             is_fresh: true,
             ends_by_close: false,
@@ -98,6 +101,7 @@ impl H1Server {
         self.half.trailers = None;
         self.half.wrote_any = false;
         self.keep_alive = request.keep_alive();
+        self.is_last = !self.keep_alive;
         Poll::Ready(Ok(()))
     }
 
@@ -219,6 +223,13 @@ impl H1Server {
 
     pub fn keeps_alive(&self) -> bool {
         self.keep_alive && !self.gone
+    }
+
+    /// Whether the client has said all: it asked for the end, and its request is read. No byte of it can come late and reset
+    /// what is on its way, so there is nothing to listen for (RFC 9112 9.6). TLS has an end of its own to say.
+    pub fn has_said_all(&self) -> bool {
+        let is_read = self.half.body_is_done() && self.half.ahead.raw().is_empty();
+        self.is_last && is_read && matches!(self.half.stream, Stream::Plain(_))
     }
 
     pub fn close_after_this(&mut self) {
