@@ -8,6 +8,7 @@ mod dist;
 mod docs;
 mod examples;
 mod fuzz;
+mod needs;
 mod policy;
 mod shell;
 mod suite;

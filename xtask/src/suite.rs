@@ -1,16 +1,12 @@
-//! `cargo xtask test`: makes sure that what the tests need is there, then runs all of them. What is missing is
-//! installed with apt-get where that is allowed (Debian, as root); elsewhere the command to type is said.
+//! `cargo xtask test`: makes sure that what the tests need is there, then runs all of them.
 
 use std::fs;
-use std::io::ErrorKind;
 
-use anyhow::bail;
-
+use crate::needs::{self, Need};
 use crate::policy;
-use crate::shell::{cargo, command, output, root, run as run_command, target, which};
+use crate::shell::{cargo, command, output, root, run as run_command, target};
 
-/// A program, the Debian package that brings it, and what for.
-const NEEDS: [(&str, &str, &str); 6] = [
+const NEEDS: [Need; 6] = [
     ("cc", "build-essential", "the C parts of mimalloc and zstd"),
     ("git", "git", "the copy in which `new-policy` is tried"),
     ("pip3", "python3-pip", "the gRPC and WebSocket libraries that speak through the gateway"),
@@ -21,7 +17,7 @@ const NEEDS: [(&str, &str, &str); 6] = [
 
 /// `arguments` are handed to the test runner.
 pub fn run(arguments: &[String]) -> anyhow::Result<()> {
-    install()?;
+    needs::install(&NEEDS)?;
     if has_nextest() {
         run_command(cargo().args(["nextest", "run", "--workspace", "--locked"]).args(arguments))?;
     } else {
@@ -60,36 +56,4 @@ fn new_policy() -> anyhow::Result<()> {
 fn has_nextest() -> bool {
     // Where it cannot be asked, it is not there.
     cargo().args(["nextest", "--version"]).output().is_ok_and(|output| output.status.success())
-}
-
-fn install() -> anyhow::Result<()> {
-    let missing: Vec<_> = NEEDS.iter().filter(|(program, _, _)| which(program).is_none()).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    for (program, package, purpose) in &missing {
-        eprintln!("missing: {program} (Debian's {package}), for {purpose}");
-    }
-    let packages: Vec<&str> = missing.iter().map(|(_, package, _)| *package).collect();
-    let by_hand = format!("apt-get install --yes {}", packages.join(" "));
-    if which("apt-get").is_none() || !is_root()? {
-        bail!("install what is missing first; on Debian: sudo {by_hand}");
-    }
-    eprintln!("installing with apt-get, as root");
-    run_command(command("apt-get").args(["update", "--quiet"]))?;
-    let mut install = command("apt-get");
-    install.env("DEBIAN_FRONTEND", "noninteractive");
-    run_command(install.args(["install", "--yes", "--no-install-recommends"]).args(&packages))
-}
-
-fn is_root() -> anyhow::Result<bool> {
-    match output(command("id").arg("-u")) {
-        Ok(id) => Ok(id.trim() == "0"),
-        Err(error)
-            if error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::NotFound) =>
-        {
-            Ok(false)
-        }
-        Err(error) => Err(error),
-    }
 }

@@ -15,6 +15,7 @@ use anyhow::{Context, bail, ensure};
 use super::process::{Process, free_port, scratch};
 use super::setup::{Service, configuration, narthex_arguments};
 use super::{Options, report};
+use crate::needs;
 use crate::shell::{cargo, output, root, run as run_command, target, which};
 
 const FIGURES: &str = "benches/instructions.txt";
@@ -40,7 +41,7 @@ const REQUESTS: [(&str, &str, bool, &str); 4] = [
 ];
 
 pub fn run(options: &Options) -> anyhow::Result<()> {
-    which("valgrind").context("valgrind is missing (Debian: apt-get install valgrind)")?;
+    needs::install(&[("valgrind", "valgrind", "counting instructions")])?;
     let service = Service::start()?;
     let mut figures = BTreeMap::new();
     let mut table = String::from("| what | instructions |\n|---|---|\n");

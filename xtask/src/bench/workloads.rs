@@ -9,6 +9,7 @@ use anyhow::{Context, bail, ensure};
 use super::lineups::Lineup;
 use super::process::{pinned, scratch};
 use super::setup::{Candidate, LOAD, tool};
+use crate::needs::{self, Need};
 use crate::shell::{output, which};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -82,12 +83,12 @@ const POST: &str = "wrk.method = \"POST\"\nwrk.body = string.rep(\"x\", 4096)\n\
 const OPENSSL: &str = "openssl_conf = bench\n[bench]\nssl_conf = modules\n[modules]\nsystem_default = tls\n[tls]\n\
                        MinProtocol = TLSv1.3\nCiphersuites = TLS_AES_128_GCM_SHA256\nGroups = X25519\n";
 
-/// Writes what the load programs read.
+const NEEDS: [Need; 2] =
+    [("wrk", "wrk", "load of HTTP/1.1"), ("h2load", "nghttp2-client", "load of HTTP/2 and gRPC")];
+
+/// Makes sure that the load programs are there and writes what they read.
 pub fn prepare() -> anyhow::Result<()> {
-    for tool in ["wrk", "h2load"] {
-        which(tool)
-            .with_context(|| format!("{tool} is missing (Debian: apt-get install wrk nghttp2-client)"))?;
-    }
+    needs::install(&NEEDS)?;
     let folder = scratch()?;
     fs::write(folder.join("post.lua"), POST)?;
     fs::write(folder.join("openssl.cnf"), OPENSSL)?;
