@@ -58,6 +58,7 @@ impl Run {
 
 /// Starts, or says why not.
 pub fn start(options: StartOptions) -> Result<Running, Failure> {
+    narthex_net::system::refuse_huge_pages();
     let (before, after) = narthex_net::system::raise_descriptor_limit();
     let running = Running::start(options).map_err(|error| match error {
         StartError::Control(narthex_control::StartError::Refused(refused)) => {
